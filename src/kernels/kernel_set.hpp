@@ -13,8 +13,15 @@
 
 namespace wsync {
 
+// `rows` rows of `row_bytes`, a stride apart on each side.
+struct StridedRows {
+    std::byte* to = nullptr;  // null where rows are only digested
+    const std::byte* from = nullptr;
+    std::size_t to_stride = 0, from_stride = 0, row_bytes = 0, rows = 0;
+};
+
 struct KernelSet {
-    std::string_view name;  // "memcpy", "movsb", "avx2_nt", "avx512_nt"
+    std::string_view name;  // "memcpy", "memcpy_avx2" (its digest is wide), "movsb", "avx2_nt", "avx512_nt"
     // Copies `bytes`; the ranges do not overlap. Any alignment.
     void (*copy)(std::byte* to, const std::byte* from, std::size_t bytes) noexcept = nullptr;
     // Copies and digests in one pass (steps of 64 KiB: copy, then hash of the source step while it is in cache, so a
@@ -22,6 +29,8 @@ struct KernelSet {
     Digest (*copy_digest)(std::byte* to, const std::byte* from, std::size_t bytes) noexcept = nullptr;
     // XXH3-128, as fast as the processor's widest unit allows.
     Digest (*digest)(const std::byte* from, std::size_t bytes) noexcept = nullptr;
+    // Digests rows as if they were packed, and copies them on the way where rows.to is not null. Rows are not empty.
+    Digest (*rows_digest)(const StridedRows& rows) noexcept = nullptr;
 };
 
 // Every set that this processor can run, the portable one ("memcpy") first.
@@ -30,12 +39,7 @@ struct KernelSet {
 // Null when there is none of that name here.
 [[nodiscard]] const KernelSet* find_kernels(std::string_view name) noexcept;
 
-// Strided forms on top of a set: `rows` rows of `row_bytes`. Small rows go through the portable copy.
-struct StridedRows {
-    std::byte* to = nullptr;
-    const std::byte* from = nullptr;
-    std::size_t to_stride = 0, from_stride = 0, row_bytes = 0, rows = 0;
-};
+// Strided forms on top of a set. Small rows go through the portable copy.
 void copy_rows(const KernelSet& kernels, const StridedRows& rows) noexcept;
 [[nodiscard]] Digest copy_rows_digest(const KernelSet& kernels, const StridedRows& rows) noexcept;  // of the rows, packed
 [[nodiscard]] Digest digest_rows(const KernelSet& kernels, const std::byte* from, std::size_t stride, std::size_t row_bytes, std::size_t rows) noexcept;

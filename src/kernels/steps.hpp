@@ -1,0 +1,105 @@
+// The passes that every variant shares: copy in steps, digest each step while it is in cache, rows.
+//
+// Included after <xxhash.h> with XXH_INLINE_ALL, once per translation unit and unit width. Everything is in an anonymous
+// namespace on purpose: each includer is compiled for another instruction set, and no copy of these may meet another at
+// link time. For the same reason nothing here uses inline functions of the standard library.
+#pragma once
+
+#include "kernels/kernel_set.hpp"
+
+#include <cstring>
+
+#ifndef XXH_INLINE_ALL
+#error "steps.hpp needs <xxhash.h> with XXH_INLINE_ALL"
+#endif
+
+namespace wsync {
+namespace {
+
+// Small enough for any L2, and large enough that the change between copying and hashing costs nothing (measured: 32 to
+// 128 KiB are alike, 1 MiB loses a third).
+constexpr std::size_t kStepBytes = 64 * 1024;
+
+using CopyStep = void (*)(std::byte* to, const std::byte* from, std::size_t bytes) noexcept;
+using CopyEnd = void (*)() noexcept;
+
+inline Digest canonical(XXH128_hash_t hash) noexcept {
+    XXH128_canonical_t canon;
+    XXH128_canonicalFromHash(&canon, hash);
+    Digest digest;
+    static_assert(sizeof canon == sizeof digest.bytes);
+    std::memcpy(static_cast<void*>(&digest.bytes), &canon, sizeof canon);
+    return digest;
+}
+
+inline Digest digest_flat(const std::byte* from, std::size_t bytes) noexcept { return canonical(XXH3_128bits(from, bytes)); }
+
+// Copies and digests one stretch. Copy first: it brings the step into L2, and what changes after the copy read it is
+// hashed as changed, so that a torn read shows as a mismatch.
+template <CopyStep kCopy>
+void copy_and_update(XXH3_state_t& state, std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    while (bytes > 0) {
+        auto step = bytes < kStepBytes ? bytes : kStepBytes;
+        kCopy(to, from, step);
+        XXH3_128bits_update(&state, from, step);
+        to += step;
+        from += step;
+        bytes -= step;
+    }
+}
+
+template <CopyStep kCopy, CopyEnd kEnd>
+void copy_flat(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    kCopy(to, from, bytes);
+    kEnd();
+}
+
+template <CopyStep kCopy, CopyEnd kEnd>
+Digest copy_digest_flat(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    if (bytes <= kStepBytes) {
+        kCopy(to, from, bytes);
+        kEnd();
+        return digest_flat(from, bytes);
+    }
+    XXH3_state_t state;
+    XXH3_128bits_reset(&state);
+    copy_and_update<kCopy>(state, to, from, bytes);
+    kEnd();
+    return canonical(XXH3_128bits_digest(&state));
+}
+
+template <CopyStep kCopy, CopyEnd kEnd>
+Digest rows_digest(const StridedRows& rows) noexcept {
+    XXH3_state_t state;
+    XXH3_128bits_reset(&state);
+    for (std::size_t row = 0; row < rows.rows; ++row) {
+        const auto* from = rows.from + row * rows.from_stride;
+        if (rows.to == nullptr) {
+            XXH3_128bits_update(&state, from, rows.row_bytes);
+        } else {
+            copy_and_update<kCopy>(state, rows.to + row * rows.to_stride, from, rows.row_bytes);
+        }
+    }
+    kEnd();
+    return canonical(XXH3_128bits_digest(&state));
+}
+
+template <CopyStep kCopy, CopyEnd kEnd>
+constexpr KernelSet kernel_set(std::string_view name) noexcept {
+    return {name, copy_flat<kCopy, kEnd>, copy_digest_flat<kCopy, kEnd>, digest_flat, rows_digest<kCopy, kEnd>};
+}
+
+// The copies that need no wide unit.
+inline void step_memcpy(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+}
+inline void end_nothing() noexcept {}
+
+#if defined(__x86_64__)
+inline void step_movsb(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
+}
+#endif
+
+}  // namespace
+}  // namespace wsync
