@@ -32,7 +32,7 @@ enum class Code {
 struct Error {
     Code code = Code::internal;
     std::string message;
-    std::vector<std::string> context;  // innermost first: "reading model.safetensors", "staging policy@1.4"
+    std::vector<std::string> context{};  // innermost first: "reading model.safetensors", "staging policy@1.4"
 
     // "timed_out: message (while ..., while ...)" on one line.
     [[nodiscard]] std::string to_string() const;
