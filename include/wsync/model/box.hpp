@@ -30,4 +30,8 @@ struct Box {
 // The common part, or nothing where it is empty. Precondition: same rank.
 [[nodiscard]] std::optional<Box> intersect(const Box& a, const Box& b) noexcept;
 
+// Does every row of the box begin and end on a whole byte of the packed row-major tensor (and so of the packed box)?
+// Always so for types of whole bytes. Precondition: inside(shape).
+[[nodiscard]] bool cut_on_bytes(const Box& box, const Dims& shape, DType dtype) noexcept;
+
 }  // namespace wsync
