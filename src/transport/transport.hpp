@@ -8,7 +8,9 @@
 //  - a full queue is an answer (accepted < size), not a block;
 //  - wait() blocks up to its deadline, returns at least one completion or Error{timed_out} (for deadline zero: 0
 //    completions); death of the peer is Completion status peer_lost for all that is under way, within the deadline;
-//  - no offset or length is trusted: what lies outside a region is a completion with invalid_argument;
+//  - wait() with nothing under way answers 0 at once; submit() after close() is Error{cancelled};
+//  - no offset or length is trusted: what lies outside a region is a completion with invalid_argument; what the
+//    capabilities deny (a write, a kind of memory) is a completion, or an answer of expose or map, with unsupported;
 //  - Exposure::close refuses new work and waits for work under way; at its deadline it answers timed_out and keeps the
 //    memory alive;
 //  - after everything is closed, descriptors, maps, threads and memfd bytes are as before.
