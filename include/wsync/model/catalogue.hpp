@@ -1,4 +1,5 @@
-// The model catalogue: real tensor lists (names, shapes, types, in checkpoint order) without the weights.
+// The model catalogue: real tensor lists (names, shapes, types) without the weights, in the order of the model's state dict:
+// embedding, layers one after the other, norm, head.
 #pragma once
 
 #include "wsync/model/manifest.hpp"
