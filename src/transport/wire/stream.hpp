@@ -12,11 +12,12 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
+#include <vector>
 
 namespace wsync {
 
-// "unix:/run/x.sock", "tcp:10.0.0.1:4711"
+// "unix:/run/x.sock", "tcp:10.0.0.1:4711", "tcp:[::1]:4711", "tcp:node7:4711" (a name is resolved by the system, which
+// knows no deadline)
 struct Endpoint {
     std::string address;
     [[nodiscard]] bool is_unix() const { return address.starts_with("unix:"); }
@@ -28,6 +29,7 @@ struct StreamPeer {
     std::string name;                      // for messages: "pid 123" or "10.0.0.2:5555"
 };
 
+// After an Error a stream is good for nothing but destruction: it may have moved a part.
 class Stream {
 public:
     explicit Stream(UniqueFd fd, StreamPeer peer) : fd_(std::move(fd)), peer_(std::move(peer)) {}
@@ -40,7 +42,8 @@ public:
     // Frames: u32 length (little-endian, at most max_bytes), then the bytes.
     [[nodiscard]] Status send_frame(std::span<const std::byte> payload, Deadline deadline);
     [[nodiscard]] Result<Bytes> receive_frame(std::size_t max_bytes, Deadline deadline);
-    // Breaks the connection: a thread blocked in it returns with peer_lost. Safe from another thread.
+    // Breaks the connection, a forked child's copy of it too: a thread blocked in it returns with peer_lost. Safe from
+    // another thread.
     void shut_down() noexcept;
 
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
@@ -65,10 +68,14 @@ struct ListenOptions {
     Endpoint endpoint;                     // "unix:PATH" or "tcp:HOST:0" (0: any free port)
     Handshake handshake;
     Deadline::clock::duration handshake_timeout = std::chrono::seconds(5);
+    std::size_t max_connections = 256;     // served at a time; one more is told so (Error{unavailable} on its side)
+    std::size_t max_unproven = 64;         // in their handshake; one more makes the oldest of them go
 };
 
 // Accepts in a thread of its own; each stream that proved itself goes to `serve` on a thread of its own, which may
-// keep it. stop() ends the accept thread, shuts down every stream still served and joins. The Unix path is unlinked.
+// keep it (or move it away; what is left there is shut down when `serve` returns). stop() ends the accept thread, shuts
+// down every stream still served and joins; not to be called from `serve`. The Unix path (mode 0600) is unlinked; one
+// that is there at the start is replaced if nobody listens on it, else Error{unavailable}. Its threads block all signals.
 class StreamServer {
 public:
     using Serve = std::function<void(Stream&)>;
