@@ -1,0 +1,38 @@
+// What was measured on this machine, as far as a prediction needs it: read from a wsync.bench/1 document.
+//
+// MeasuredFigures is the seam between a measurement and everything that shows it beside a prediction: a runner may fill
+// it live as well. Plain values; the text is untrusted: it is bounded, checked, and refused with an Error that says where.
+#pragma once
+
+#include "wsync/predict/profile.hpp"
+
+#include <map>
+
+namespace wsync {
+
+struct MeasuredMethod {
+    std::string id;                        // "shm_map", "shm_copy", "tcp", "disk"
+    std::string transport;                 // as the bench named it, may be empty
+    std::uint64_t bytes = 0;               // of the model that was moved
+    double seconds = 0;                    // median of the steady syncs
+    std::map<std::string, double> stages;  // of the median, may be empty
+    std::optional<double> first_seconds;   // of the first sync, set-up included
+    std::optional<std::uint64_t> bytes_moved;
+};
+
+struct MeasuredFigures {
+    std::string source;                             // the document's name: "wsync-bench.json"
+    std::map<std::string, MeasuredMethod> methods;  // by id
+    std::map<std::string, double> limits;           // bytes per second by name: "M", "T", "W", "R"
+
+    [[nodiscard]] const MeasuredMethod* find(std::string_view id) const;
+};
+
+// The text of a wsync.bench/1 document (at most 16 MiB). Error{corrupt}: not JSON, or a figure that can't be one;
+// Error{unsupported}: another schema or major version; the message names `source`.
+[[nodiscard]] Result<MeasuredFigures> measured_from_bench(std::string_view json_text, std::string source);
+// Methods shm_map, shm_copy, tcp and disk with the measured rates; one that was not run takes the machine's limit if that
+// was measured. Error{invalid_argument} if the document holds neither.
+[[nodiscard]] Result<Profile> measured_profile(const MeasuredFigures& figures);
+
+}  // namespace wsync
