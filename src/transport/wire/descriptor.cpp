@@ -21,7 +21,9 @@ Result<std::vector<Endpoint>> read_endpoints(ByteReader& in) {
         return Error{Code::corrupt, fmt::format("{} names {} endpoints, 1 to {} are allowed", kWhat, count, kMaxEndpoints), {}};
     }
     std::vector<Endpoint> endpoints(count);
-    for (auto& endpoint : endpoints) WSYNC_TRY(endpoint.address, in.text(kMaxEndpointBytes));
+    for (auto& endpoint : endpoints) {
+        WSYNC_TRY(endpoint.address, in.text(kMaxEndpointBytes));
+    }
     return endpoints;
 }
 
