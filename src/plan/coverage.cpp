@@ -5,6 +5,9 @@
 namespace wsync {
 namespace {
 
+// Beyond this a message that names the whole box is good enough.
+constexpr std::size_t kMaxParts = 1 << 14;
+
 // What is left of `box` without `cut`, appended to `out`: at most two slabs for each dimension.
 void subtract(Box box, const Box& cut, std::vector<Box>& out) {
     const auto common = intersect(box, cut);
@@ -34,7 +37,7 @@ void subtract(Box box, const Box& cut, std::vector<Box>& out) {
 }  // namespace
 
 std::optional<Box> find_gap(const Box& whole, std::span<const Box> parts) {
-    if (whole.empty()) return std::nullopt;
+    if (whole.empty() || parts.size() > kMaxParts) return std::nullopt;
     std::vector<Box> left{whole}, next;
     for (const Box& part : parts) {
         next.clear();

@@ -8,8 +8,8 @@
 
 namespace wsync {
 
-// A box inside `whole` that none of `parts` touches, or nothing when they cover it. Boxes of one rank. Exact, not fast:
-// it serves messages, the proof itself counts elements.
+// A box inside `whole` that none of `parts` touches; nothing when they cover it or are too many to search. Boxes of one
+// rank. Exact, not fast: it serves messages, the proof itself counts elements.
 [[nodiscard]] std::optional<Box> find_gap(const Box& whole, std::span<const Box> parts);
 
 }  // namespace wsync

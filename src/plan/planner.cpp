@@ -23,6 +23,17 @@ bool on_whole_bytes(const Box& shard, Box box, DType dtype) {
     return cut_on_bytes(box, shard.size, dtype);
 }
 
+// Parts are in order of their offsets: whether this one and all that follow begin behind the box.
+bool lies_behind(const MappedPart& part, const Box& box) {
+    return !box.offset.empty() && part.sink_box.offset[0] >= box.offset[0] + box.size[0];
+}
+
+// A region of the part's sink box in the source tensor's coordinates.
+Box in_source(const MappedPart& part, Box region) {
+    for (std::size_t d = 0; d < region.offset.size(); ++d) region.offset[d] += part.source_box.offset[d] - part.sink_box.offset[d];
+    return region;
+}
+
 // Puts the values from `first` on in order of their sink offset. The values are large: their numbers are sorted.
 template <class Step, class Companion>
 void order_by_offset(std::vector<Step>& steps, std::size_t first, std::vector<Companion>* companions) {
@@ -80,7 +91,7 @@ Planner::Planner(const Layout& source, const Layout& sink, const ResolvedMapping
 
 Status Planner::run() {
     const auto& numbers = planned_.shards;
-    copies.reserve(numbers.size());
+    copies.reserve(count_copies());  // they are large and may be a million: growing would move them all, several times
     for (std::size_t i = 0; i < numbers.size(); ++i) {
         const Shard& shard = sink_.shards()[numbers[i]];
         WSYNC_TRY_VOID(plan_shard(numbers[i]));
@@ -93,11 +104,25 @@ Status Planner::run() {
     return {};
 }
 
+std::size_t Planner::count_copies() const {
+    std::size_t count = 0;
+    for (std::uint32_t number : planned_.shards) {
+        const Shard& shard = sink_.shards()[number];
+        for (const MappedPart& part : mapping_.parts_of(shard.tensor)) {
+            if (lies_behind(part, shard.box)) break;
+            const auto region = part.fill ? std::nullopt : intersect(shard.box, part.sink_box);
+            if (region) index_.for_each_overlap(part.source_tensor, in_source(part, *region), [&](const SourceGroup&, const Box&) { ++count; });
+        }
+    }
+    return count;
+}
+
 Status Planner::plan_shard(std::uint32_t sink_shard) {
     const Shard& shard = sink_.shards()[sink_shard];
     const auto parts = mapping_.parts_of(shard.tensor);
     std::uint64_t mapped = 0;
     for (const MappedPart& part : parts) {
+        if (lies_behind(part, shard.box)) break;
         const auto region = intersect(shard.box, part.sink_box);
         if (!region) continue;
         mapped += region->elements();
@@ -130,8 +155,7 @@ Status Planner::plan_fill(std::uint32_t sink_shard, const MappedPart& part, cons
 
 Status Planner::plan_copies(std::uint32_t sink_shard, const MappedPart& part, const Box& region) {
     const std::size_t first = copies.size();
-    Box wanted = region;  // in the source tensor's coordinates
-    for (std::size_t d = 0; d < wanted.offset.size(); ++d) wanted.offset[d] += part.source_box.offset[d] - part.sink_box.offset[d];
+    const Box wanted = in_source(part, region);
     index_.for_each_overlap(part.source_tensor, wanted, [&](const SourceGroup& group, const Box& common) {
         Copy& copy = copies.emplace_back();
         copy.source_shard = index_.holders(group).front();  // of replicas one is chosen later
@@ -201,7 +225,7 @@ void Planner::close_segment(std::uint32_t sink_rank) {
         const std::uint64_t bytes = copy.sink_box.bytes(sink_.manifest()[sink_.shards()[copy.sink_shard].tensor].dtype);
         const SourceGroup* group = segment_groups_[i - segment_copies_];
         if (group->count == 1) {
-            balancer_.add(source_.shards()[copy.source_shard].rank, bytes);
+            balancer_.add(index_.ranks(*group).front(), bytes);
         } else {
             choices_.push_back({i, bytes, group});
         }
@@ -216,12 +240,8 @@ void Planner::close_segment(std::uint32_t sink_rank) {
 void Planner::choose_replicas() {
     // The large ones first: the small ones then even out what is left.
     std::stable_sort(choices_.begin(), choices_.end(), [](const Choice& a, const Choice& b) { return a.bytes > b.bytes; });
-    std::vector<std::uint32_t> ranks;
     for (const Choice& choice : choices_) {
-        const auto holders = index_.holders(*choice.group);
-        ranks.clear();
-        for (std::uint32_t shard : holders) ranks.push_back(source_.shards()[shard].rank);
-        copies[choice.copy].source_shard = holders[balancer_.assign(ranks, choice.bytes)];
+        copies[choice.copy].source_shard = index_.holders(*choice.group)[balancer_.assign(index_.ranks(*choice.group), choice.bytes)];
     }
 }
 

@@ -35,6 +35,7 @@ private:
         const SourceGroup* group;
     };
 
+    [[nodiscard]] std::size_t count_copies() const;
     [[nodiscard]] Status plan_shard(std::uint32_t sink_shard);
     [[nodiscard]] Status plan_fill(std::uint32_t sink_shard, const MappedPart& part, const Box& region);
     [[nodiscard]] Status plan_copies(std::uint32_t sink_shard, const MappedPart& part, const Box& region);

@@ -7,7 +7,7 @@ namespace wsync {
 struct SourceIndex::Entry {
     std::uint64_t low, high;
     std::uint64_t extents;  // in the pool
-    std::uint32_t shard;
+    std::uint32_t shard, rank;
 };
 
 SourceIndex::SourceIndex(const Layout& source, const std::vector<bool>& wanted) {
@@ -46,27 +46,28 @@ SourceIndex::SourceIndex(const Layout& source, const std::vector<bool>& wanted) 
     for (std::uint32_t s = 0; s < shards.size(); ++s) {
         const Shard& shard = shards[s];
         if (!wanted[shard.tensor]) continue;
-        const std::size_t rank = shard.box.size.size();
+        const std::size_t dims = shard.box.size.size();
         const std::size_t at = next[shard.tensor]++;
-        const std::uint64_t extents = pool_first[shard.tensor] + (at - first[shard.tensor]) * 2 * rank;
+        const std::uint64_t extents = pool_first[shard.tensor] + (at - first[shard.tensor]) * 2 * dims;
         std::copy(shard.box.offset.begin(), shard.box.offset.end(), pool_.begin() + static_cast<std::ptrdiff_t>(extents));
-        std::copy(shard.box.size.begin(), shard.box.size.end(), pool_.begin() + static_cast<std::ptrdiff_t>(extents + rank));
+        std::copy(shard.box.size.begin(), shard.box.size.end(), pool_.begin() + static_cast<std::ptrdiff_t>(extents + dims));
         const std::uint8_t dim = sort_dimension_[shard.tensor];
-        const std::uint64_t low = rank == 0 ? 0 : shard.box.offset[dim];
-        entries[at] = {low, rank == 0 ? 1 : low + shard.box.size[dim], extents, s};
+        const std::uint64_t low = dims == 0 ? 0 : shard.box.offset[dim];
+        entries[at] = {low, dims == 0 ? 1 : low + shard.box.size[dim], extents, s, shard.rank};
     }
 
     first_group_.assign(manifest.size() + 1, 0);
     groups_.reserve(entries.size());
     members_.reserve(entries.size());
+    ranks_.reserve(entries.size());
     for (std::size_t t = 0; t < manifest.size(); ++t) {
         group_tensor(std::span(entries).subspan(first[t], first[t + 1] - first[t]), manifest[t].shape.size());
         first_group_[t + 1] = groups_.size();
     }
 }
 
-void SourceIndex::group_tensor(std::span<Entry> entries, std::size_t rank) {
-    const auto extents_of = [&](const Entry& entry) { return std::span<const std::uint64_t>(pool_).subspan(entry.extents, 2 * rank); };
+void SourceIndex::group_tensor(std::span<Entry> entries, std::size_t dims) {
+    const auto extents_of = [&](const Entry& entry) { return std::span<const std::uint64_t>(pool_).subspan(entry.extents, 2 * dims); };
     const auto before = [&](const Entry& a, const Entry& b) {
         if (a.low != b.low) return a.low < b.low;
         const auto x = extents_of(a), y = extents_of(b);
@@ -85,6 +86,7 @@ void SourceIndex::group_tensor(std::span<Entry> entries, std::size_t rank) {
             groups_.push_back({entries[i].low, entries[i].high, reach, static_cast<std::uint32_t>(members_.size()), 1, entries[i].extents});
         }
         members_.push_back(entries[i].shard);
+        ranks_.push_back(entries[i].rank);
     }
 }
 

@@ -43,7 +43,7 @@ struct Mapping {
 
 struct PlanOptions {
     // Which sink ranks the plan is for; empty: all. A receiver plans for itself alone.
-    std::vector<std::uint32_t> sink_ranks;
+    std::vector<std::uint32_t> sink_ranks{};
     // Replicas are spread by bytes; this rotates the choice, so that receivers which plan alone spread too.
     std::uint32_t replica_seed = 0;
 };
