@@ -10,7 +10,7 @@
 #include "transport/wire/stream.hpp"
 #include "wsync/model/box.hpp"
 
-#include <deque>
+#include <mutex>
 #include <set>
 
 namespace wsync {
@@ -60,7 +60,7 @@ private:
     std::unique_ptr<Impl> impl_;
 };
 
-// The receiver's side. One thread, but interrupt().
+// The receiver's side. One thread, but release(), which any may call.
 class Link {
 public:
     // Tries the endpoints in order (Unix first where it can be reached).
@@ -91,7 +91,10 @@ private:
     [[nodiscard]] Status wait_readable(Deadline deadline);
     [[nodiscard]] Status take_push(ByteReader& in, std::uint8_t type);
 
+    [[nodiscard]] Status send(std::span<const std::byte> frame, Deadline deadline);
+
     Stream stream_;
+    std::mutex sending_;
     UniqueFd pidfd_;
     std::string endpoint_;
     std::optional<HeadRecord> head_;

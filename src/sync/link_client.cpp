@@ -76,8 +76,15 @@ Status Link::take_push(ByteReader& in, std::uint8_t type) {
     }
 }
 
+Status Link::send(std::span<const std::byte> frame, Deadline deadline) {
+    std::lock_guard lock(sending_);
+    auto sent = stream_.send_frame(frame, deadline);
+    if (!sent) stream_.shut_down();  // half a frame may be out: nothing can follow it
+    return sent;
+}
+
 Result<Bytes> Link::call(ByteWriter& request, Deadline deadline) {
-    WSYNC_TRY_VOID(stream_.send_frame(request.view(), deadline));
+    WSYNC_TRY_VOID(send(request.view(), deadline));
     while (true) {
         auto readable = wait_readable(deadline);
         // An answer that comes late must not be taken for the next one's: the link ends here.
@@ -146,8 +153,7 @@ void Link::release(std::uint64_t hold_id) {
     auto request = link::request(Type::release);
     request.u64(hold_id);
     // A failure means that the link is broken, and a broken link has released its holds.
-    (void)stream_.send_frame(request.view(), std::chrono::seconds(1));
-    revoked_.erase(hold_id);
+    (void)send(request.view(), std::chrono::seconds(1));
 }
 
 Result<std::vector<Digest>> Link::digests(std::uint64_t hold_id, std::span<const BoxRequest> boxes, Deadline deadline) {

@@ -263,9 +263,9 @@ Result<Version> Publication::publish(std::uint32_t slab, std::uint64_t step, con
             if (std::none_of(published_.begin(), published_.end(), [&](const auto& p) { return p.second.digests == old; })) blobs_.erase(old);
         }
     }
-    holds_->finish_write(slab, record.number);
     auto put = control_.put(version_key(options_.name, epoch_.epoch, record.number, options_.rank), encode(record), nullptr);
     if (!put) return std::move(put).error().within(fmt::format("publishing version {} of \"{}\"", record.number, options_.name));
+    holds_->finish_write(slab, record.number);
     number_ = record.number;
     WSYNC_TRY(auto moved, try_move_head(record));
     if (record.number > kRecordsKept) {

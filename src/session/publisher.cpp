@@ -1,0 +1,117 @@
+#include "wsync/session/publisher.hpp"
+
+#include "base/parallel.hpp"
+#include "session/session_state.hpp"
+
+#include <fmt/format.h>
+#include <map>
+
+namespace wsync {
+
+struct Publisher::Impl {
+    std::shared_ptr<Session::Impl> session;  // outlives the publication
+    std::shared_ptr<Publication> publication;
+    VersionSink sink;
+};
+
+Write::Write(std::shared_ptr<Publication> publication, std::uint32_t slab) : publication_(std::move(publication)), slab_(slab) {}
+Write::Write(Write&& other) noexcept = default;
+Write& Write::operator=(Write&& other) noexcept {
+    if (this != &other) {
+        if (publication_) publication_->abandon(slab_);
+        publication_ = std::move(other.publication_);
+        slab_ = other.slab_;
+    }
+    return *this;
+}
+Write::~Write() {
+    if (publication_) publication_->abandon(slab_);
+}
+
+std::size_t Write::size() const noexcept {
+    const auto& options = publication_->options();
+    return options.layout.shards_of(options.rank).size();
+}
+
+WritableShard Write::shard(std::size_t i) const {
+    const auto& options = publication_->options();
+    const auto& shard = options.layout.shards_of(options.rank)[i];
+    const auto& spec = options.layout.manifest()[shard.tensor];
+    return {spec.name, spec.dtype, shard.box, publication_->shard_bytes(slab_, i)};
+}
+
+Status Write::copy(std::size_t i, std::span<const std::byte> bytes) {
+    if (i >= size()) return Error{Code::invalid_argument, fmt::format("shard {} of {}", i, size()), {}};
+    return publication_->copy_shard(slab_, i, bytes);
+}
+
+Status Write::copy_from(std::span<const Parameter> parameters) {
+    std::multimap<std::string_view, std::size_t> given;
+    for (std::size_t i = 0; i < parameters.size(); ++i) given.emplace(parameters[i].name, i);
+    std::vector<std::size_t> source(size());
+    for (std::size_t i = 0; i < source.size(); ++i) {
+        const auto it = given.find(shard(i).name);
+        if (it == given.end()) {
+            return Error{Code::invalid_argument, fmt::format("no parameter was given for {} {}", shard(i).name, shard(i).box.to_string()), {}};
+        }
+        source[i] = it->second;
+        given.erase(it);
+    }
+    if (!given.empty()) {
+        return Error{Code::invalid_argument, fmt::format("the parameter {} is not in this rank's layout", given.begin()->first), {}};
+    }
+    std::mutex mutex;
+    std::optional<Error> error;
+    parallel_for(source.size(), publication_->options().threads, [&](std::size_t i) {
+        auto copied = publication_->copy_shard(slab_, i, parameters[source[i]].bytes);
+        if (copied) return;
+        std::lock_guard lock(mutex);
+        if (!error) error = std::move(copied).error();
+    });
+    if (error) return *std::move(error);
+    return {};
+}
+
+Publisher::Publisher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Publisher::Publisher(Publisher&&) noexcept = default;
+Publisher& Publisher::operator=(Publisher&&) noexcept = default;
+Publisher::~Publisher() = default;
+
+Result<Write> Publisher::begin_write(const BeginWriteOptions& options) {
+    WSYNC_TRY(auto slab, impl_->publication->begin_write(options.deadline, options.revoke));
+    return Write(impl_->publication, slab);
+}
+
+Result<Version> Publisher::publish(Write&& write, const PublishOptions& options) {
+    if (write.publication_ != impl_->publication) return Error{Code::invalid_argument, "this write belongs to another publisher, or was published already", {}};
+    WSYNC_TRY(auto version, impl_->publication->publish(write.slab_, options.step, impl_->sink));
+    write.publication_.reset();  // published: nothing to abandon
+    return version;
+}
+
+std::uint64_t Publisher::epoch() const noexcept { return impl_->publication->epoch(); }
+std::size_t Publisher::holds() const { return impl_->publication->holds(); }
+
+Result<Publisher> Session::publisher(const PublisherOptions& options) {
+    PublicationOptions publication;
+    publication.name = options.name;
+    publication.run = options.run;
+    publication.rank = options.rank;
+    publication.world = options.world;
+    publication.layout = options.source;
+    publication.slabs = options.slabs;
+    publication.huge_pages = options.huge_pages;
+    publication.threads = options.threads;
+    publication.socket_directory = impl_->options.socket_directory;
+    publication.tcp_host = impl_->options.tcp_host;
+    publication.lease_time = options.lease_time;
+    publication.open_deadline = options.open_deadline;
+    auto made = std::make_unique<Publisher::Impl>();
+    made->session = impl_;
+    WSYNC_TRY(auto opened, Publication::open(std::move(publication), *impl_->control, impl_->transports(), *impl_->kernels, &impl_->ledger)
+                               .within(fmt::format("opening \"{}\" for publication", options.name)));
+    made->publication = std::move(opened);
+    return Publisher(std::move(made));
+}
+
+}  // namespace wsync

@@ -1,0 +1,83 @@
+#include "sync/binding.hpp"
+
+#include "verify/blocks.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <set>
+
+namespace wsync {
+namespace {
+
+// The same sub-box in the other tensor's coordinates.
+Box translate(const Box& box, const Box& from, const Box& to) {
+    Box moved = box;
+    for (std::size_t d = 0; d < box.offset.size(); ++d) moved.offset[d] = box.offset[d] - from.offset[d] + to.offset[d];
+    return moved;
+}
+
+// For each rank, the index of each shard's first block in the rank's own list.
+std::vector<std::uint64_t> first_blocks(const Layout& layout, std::uint32_t rank) {
+    std::vector<std::uint64_t> first{0};
+    for (const auto& shard : layout.shards_of(rank))
+        first.push_back(first.back() + count_blocks(shard.box, layout.manifest()[shard.tensor].dtype));
+    return first;
+}
+
+}  // namespace
+
+Result<Binding> bind_plan(const Plan& plan, const Layout& source, std::span<const Placement> source_places, const Layout& sink, std::uint32_t sink_rank,
+                     const Placement& sink_place) {
+    Binding binding;
+    std::vector<std::vector<std::uint64_t>> first(source.ranks());
+    std::set<std::uint32_t> ranks;
+    const auto sink_first = sink.first_shard_of(sink_rank);
+    const auto sink_count = sink.shards_of(sink_rank).size();
+    for (const auto& copy : plan.copies()) {
+        if (copy.sink_shard < sink_first || copy.sink_shard >= sink_first + sink_count) continue;
+        const auto& from = source.shards()[copy.source_shard];
+        const auto& to = sink.shards()[copy.sink_shard];
+        const auto dtype = source.manifest()[from.tensor].dtype;
+        if (from.rank >= source_places.size() || source_places[from.rank].places.size() != source.shards_of(from.rank).size()) {
+            return Error{Code::corrupt, fmt::format("the placement of source rank {} does not fit its layout", from.rank), {}};
+        }
+        const auto local = static_cast<std::uint32_t>(copy.source_shard - source.first_shard_of(from.rank));
+        const auto place = source_places[from.rank].places[local];
+        const auto target = sink_place.places[copy.sink_shard - sink_first];
+        ranks.insert(from.rank);
+        if (first[from.rank].empty()) first[from.rank] = first_blocks(source, from.rank);
+        const bool whole = copy.source_box == from.box;
+        auto digest_index = first[from.rank][local];
+        for_each_block(copy.source_box, dtype, [&](const Box& box) {
+            BoundBlock block;
+            block.source_rank = from.rank;
+            block.source_region = place.region;
+            block.source_shard = local;
+            block.sink_shard = copy.sink_shard;
+            block.source_box = box;
+            block.sink_box = translate(box, copy.source_box, copy.sink_box);
+            block.source_base = place.offset;
+            block.sink_base = target.offset;
+            block.sink_region = target.region;
+            block.first_rows = static_cast<std::uint32_t>(binding.rows.size());
+            append_rows(binding.rows, dtype, from.box, box, to.box, block.sink_box);
+            block.rows = static_cast<std::uint32_t>(binding.rows.size()) - block.first_rows;
+            block.bytes = box.bytes(dtype);
+            if (whole) block.default_digest = static_cast<std::uint32_t>(digest_index++);
+            binding.bytes += block.bytes;
+            binding.blocks.push_back(std::move(block));
+        });
+    }
+    for (const auto& fill : plan.fills()) {
+        if (fill.sink_shard < sink_first || fill.sink_shard >= sink_first + sink_count) continue;
+        const auto& to = sink.shards()[fill.sink_shard];
+        const auto target = sink_place.places[fill.sink_shard - sink_first];
+        std::vector<Rows> rows;
+        append_rows(rows, sink.manifest()[to.tensor].dtype, to.box, fill.sink_box, to.box, fill.sink_box);
+        for (const auto& r : rows) binding.fills.push_back({target.region, target.offset, r, fill.value});
+    }
+    binding.source_ranks.assign(ranks.begin(), ranks.end());
+    return binding;
+}
+
+}  // namespace wsync

@@ -1,0 +1,285 @@
+#include "sync/receiver.hpp"
+
+#include "sync/epoch.hpp"
+#include "sync/stopwatch.hpp"
+
+#include <cerrno>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace wsync {
+namespace {
+
+// How often a receiver that waits on its links also looks at the control plane, where a newer epoch would show.
+constexpr auto kLookInterval = std::chrono::milliseconds(250);
+
+}  // namespace
+
+TensorView ServedVersion::tensor(std::size_t i) const {
+    const auto& shard = layout->shards_of(rank)[i];
+    const auto& spec = layout->manifest()[shard.tensor];
+    const auto& place = (*places)[i];
+    return {spec.name, spec.dtype, spec.shape, shard.box, {bases[place.base] + place.offset, place.bytes}};
+}
+
+ReceiverCore::ReceiverCore(ReceiverCoreOptions options, Control& control, TransportFactory transports, const KernelSet& kernels, MemoryLedger* ledger)
+    : options_(std::move(options)), control_(control), transports_(std::move(transports)), kernels_(kernels), ledger_(ledger) {}
+
+Result<std::unique_ptr<ReceiverCore>> ReceiverCore::open(ReceiverCoreOptions options, Control& control, TransportFactory transports, const KernelSet& kernels,
+                                                         MemoryLedger* ledger) {
+    WSYNC_TRY_VOID(check_publication_name(options.name));
+    if (options.wanted && options.rank >= options.wanted->ranks()) {
+        return Error{Code::invalid_argument, fmt::format("the wanted layout has {} ranks, rank {} is none of them", options.wanted->ranks(), options.rank), {}};
+    }
+    if (options.slabs == 0 || options.slabs > 8) return Error{Code::invalid_argument, "a receiver has 1 (in place) to 8 slabs", {}};
+    if (options.transports.empty()) return Error{Code::invalid_argument, "a receiver needs at least one transport (shm, tcp)", {}};
+    std::unique_ptr<ReceiverCore> receiver(new ReceiverCore(std::move(options), control, std::move(transports), kernels, ledger));
+    receiver->wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!receiver->wake_) return errno_error(errno, "making an eventfd");
+    WSYNC_TRY(receiver->watch_, control.watch(receiver->options_.name));
+    return receiver;
+}
+
+ReceiverCore::~ReceiverCore() {
+    // Holds go before the links that carry their release.
+    previous_.reset();
+    {
+        std::lock_guard lock(mutex_);
+        active_.reset();
+    }
+    disconnect();
+}
+
+void ReceiverCore::disconnect() {
+    executor_.reset();
+    source_.reset();
+}
+
+std::shared_ptr<const ServedVersion> ReceiverCore::pin() const {
+    std::lock_guard lock(mutex_);
+    return active_;
+}
+
+std::pair<std::uint64_t, std::uint64_t> ReceiverCore::active_number() const noexcept { return {active_epoch_.load(), active_number_.load()}; }
+
+void ReceiverCore::interrupt() noexcept {
+    const std::uint64_t one = 1;
+    // Only async-signal-safe calls here: a full counter already wakes.
+    if (::write(wake_.get(), &one, sizeof one) < 0) return;
+}
+
+bool ReceiverCore::is_news(const Version& version) const {
+    std::lock_guard lock(mutex_);
+    return !active_ || version.newer_than(active_->version);
+}
+
+Result<std::optional<Version>> ReceiverCore::look(Deadline deadline) {
+    if (source_) {
+        auto newest = source_->newest();
+        if (newest && *newest && is_news(**newest)) return *newest;
+        if (!newest) {
+            disconnect();
+            if (newest.error().code != Code::peer_lost) return std::move(newest).error();
+        }
+    }
+    WSYNC_TRY(auto head, read_head(control_, options_.name));
+    if (!head || !is_news(head->version)) return std::optional<Version>();
+    if (source_ && head->version.epoch == source_epoch_) return std::optional<Version>(head->version);
+    WSYNC_TRY_VOID(connect(head->version, deadline));
+    return std::optional<Version>(head->version);
+}
+
+Status ReceiverCore::connect(const Version& version, Deadline deadline) {
+    disconnect();
+    WSYNC_TRY(auto epoch, read_epoch(control_, options_.name));
+    if (epoch.epoch != version.epoch) {
+        return Error{Code::unavailable, fmt::format("{} belongs to an older epoch; its successor, epoch {}, has not published yet", version.label(), epoch.epoch), {}};
+    }
+    PublisherSourceOptions source;
+    source.name = options_.name;
+    source.receiver = options_.id;
+    source.transports = options_.transports;
+    WSYNC_TRY(source_, connect_publisher(source, control_, epoch, transports_, deadline));
+    source_epoch_ = epoch.epoch;
+    executor_ = std::make_unique<Executor>(options_.executor, source_->transports(), kernels_);
+    return make_plan_for_source();
+}
+
+Status ReceiverCore::make_plan_for_source() {
+    const auto& source = source_->layout();
+    if (planned_.sink && planned_.source == source.digest()) return {};
+    Planned planned;
+    planned.source = source.digest();
+    if (options_.wanted) {
+        planned.sink = std::make_shared<const Layout>(*options_.wanted);
+    } else {
+        WSYNC_TRY(auto whole, Layout::replicated(source.manifest(), 1));
+        planned.sink = std::make_shared<const Layout>(std::move(whole));
+    }
+    PlanOptions plan_options;
+    plan_options.sink_ranks = {options_.rank};
+    plan_options.replica_seed = options_.rank;
+    WSYNC_TRY(planned.plan, make_plan(source, *planned.sink, {}, plan_options));
+    WSYNC_TRY(planned.place, pack(*planned.sink, options_.rank));
+    WSYNC_TRY(planned.binding, bind_plan(planned.plan, source, source_->placements(), *planned.sink, options_.rank, planned.place));
+    planned.digest = planned.plan.digest();
+    for (std::uint32_t i = 0; i < planned.binding.blocks.size(); ++i) planned.all_blocks.push_back(i);
+    WSYNC_TRY(auto views, find_views(planned));
+    planned.views = std::make_shared<const std::vector<ViewPlace>>(std::move(views));
+    if (options_.use == Use::copy && (!slots_ || planned.place.bytes() != planned_.place.bytes())) {
+        // Other sizes: the old slabs can't hold them. Those still in use live until they are let go.
+        slots_.reset();
+        WSYNC_TRY(slots_, SlotPool::make(options_.slabs, planned.place.bytes(), options_.slots, options_.huge_pages, options_.executor.threads, ledger_));
+    }
+    planned_ = std::move(planned);
+    return {};
+}
+
+Status ReceiverCore::wait_for_news(Deadline deadline) {
+    const auto until = deadline.sooner(kLookInterval);
+    if (!source_) {
+        // The control plane is all there is to watch; the eventfd is looked at between its answers.
+        auto changed = watch_->wait(until.sooner(std::chrono::milliseconds(50)));
+        if (!changed && changed.error().code != Code::timed_out && changed.error().code != Code::cancelled) return std::move(changed).error();
+    }
+    std::vector<pollfd> polled{{wake_.get(), POLLIN, 0}};
+    if (source_)
+        for (int fd : source_->news())
+            if (fd >= 0) polled.push_back({fd, POLLIN, 0});
+    const int n = ::poll(polled.data(), polled.size(), source_ ? until.poll_milliseconds() : 0);
+    if (n < 0 && errno != EINTR) return errno_error(errno, "waiting for a version");
+    if (n > 0 && polled[0].revents != 0) {
+        std::uint64_t drained = 0;
+        if (::read(wake_.get(), &drained, sizeof drained) < 0) return errno_error(errno, "reading an eventfd");
+        return Error{Code::cancelled, fmt::format("waiting for \"{}\" was interrupted", options_.name), {}};
+    }
+    return {};
+}
+
+Result<Version> ReceiverCore::await_newer(Deadline deadline) {
+    std::optional<Error> last;
+    while (true) {
+        auto seen = look(deadline);
+        if (seen && *seen) return **std::move(seen);
+        if (!seen) {
+            // A publisher that comes, goes or is being replaced is waited for; everything else is final.
+            last = std::move(seen).error();
+            const bool may_heal = last->code == Code::unavailable || last->code == Code::peer_lost || last->code == Code::not_found || last->code == Code::timed_out;
+            if (!may_heal) return *std::move(last);
+            disconnect();
+        }
+        if (deadline.expired()) {
+            if (last) return *std::move(last);
+            const auto active = pin();
+            return Error{Code::timed_out,
+                         active ? fmt::format("no version newer than {} came before the deadline", active->version.label())
+                                : fmt::format("no version of \"{}\" was published at {} before the deadline", options_.name, control_.address()),
+                         {}};
+        }
+        WSYNC_TRY_VOID(wait_for_news(deadline));
+    }
+}
+
+Result<std::optional<Version>> ReceiverCore::newest() {
+    WSYNC_TRY(auto head, read_head(control_, options_.name));
+    return head ? std::optional<Version>(head->version) : std::optional<Version>();
+}
+
+Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage(Deadline deadline) {
+    while (true) {
+        WSYNC_TRY(auto version, await_newer(deadline));
+        auto staged = stage_version(version, deadline);
+        if (staged) return staged;
+        // The version was recycled before we held it: there is a newer one.
+        if (staged.error().code != Code::unavailable || deadline.expired()) {
+            if (staged.error().code == Code::peer_lost || staged.error().code == Code::timed_out) disconnect();
+            return std::move(staged).error().within("staging " + version.label());
+        }
+        WSYNC_TRY_VOID(wait_for_news(deadline.sooner(std::chrono::milliseconds(2))));
+    }
+}
+
+Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage_version(const Version& version, Deadline deadline) {
+    WSYNC_TRY_VOID(health_of_active());
+    auto staged = std::make_shared<ServedVersion>();
+    staged->version = version;
+    staged->layout = planned_.sink;
+    staged->rank = options_.rank;
+    staged->places = planned_.views;
+    auto& report = staged->report;
+    report.name = options_.name;
+    report.version = version.label();
+    report.step = version.step;
+    report.use = options_.use;
+    report.first = !synced_;
+    report.bytes_needed = planned_.binding.bytes;
+    if (const auto active = pin(); active && active->version.step > version.step) {
+        report.notes.push_back(fmt::format("{} follows {} although its step is lower ({} after {})", version.label(), active->version.label(), version.step,
+                                           active->version.step));
+    }
+    report.configuration = {{"threads", std::to_string(options_.executor.threads)},
+                            {"bucket_bytes", std::to_string(options_.executor.bucket_bytes)},
+                            {"in_flight_bytes", std::to_string(options_.executor.in_flight_bytes)},
+                            {"bytes_per_second", fmt::format("{:.0f}", options_.executor.bytes_per_second)},
+                            {"kernels", std::string(kernels_.name)},
+                            {"slabs", std::to_string(options_.slabs)}};
+    WSYNC_TRY_VOID(options_.use == Use::copy ? stage_copy(*staged, deadline) : stage_map(*staged, deadline));
+    report.transport = executor_->transports_used();
+    if (report.transport.empty()) report.transport = "none (nothing to move)";
+    report.method = options_.use == Use::copy ? (report.transport == "shm" ? "shm_copy" : report.transport) : "shm_map";
+    if (ledger_) report.peak_extra_bytes = ledger_->peak_by_role();
+    synced_ = true;
+    return staged;
+}
+
+Result<SyncReport> ReceiverCore::activate(std::shared_ptr<ServedVersion> staged) {
+    if (!staged) return Error{Code::invalid_argument, "nothing was staged", {}};
+    if (staged->hold && staged->hold->revoked()) {
+        return Error{Code::corrupt, fmt::format("the publisher took the hold on {} away before it was activated", staged->version.label()), {}};
+    }
+    Stopwatch watch;
+    if (options_.use == Use::map_then_install) {
+        // The engine has its own copy now: the pages are not needed, and views into them end here.
+        staged->bases.clear();
+        staged->mapped.clear();
+        staged->hold.reset();
+    }
+    std::shared_ptr<ServedVersion> old;
+    {
+        std::lock_guard lock(mutex_);
+        old = std::exchange(active_, staged);
+        active_epoch_ = staged->version.epoch;
+        active_number_ = staged->version.number;
+    }
+    staged->report.stages[Stage::activate] = watch.lap();
+    if (old && old != staged && (options_.use == Use::copy || options_.rollback)) previous_ = std::move(old);
+    old.reset();
+    staged->report.stages[Stage::release] = watch.lap();
+    poisoned_ = false;
+    return staged->report;
+}
+
+Result<Version> ReceiverCore::rollback() {
+    if (!previous_) return Error{Code::not_found, "there is no version to go back to: it is kept until the next stage begins, or longer with three slabs", {}};
+    std::lock_guard lock(mutex_);
+    std::swap(active_, previous_);
+    active_epoch_ = active_->version.epoch;
+    active_number_ = active_->version.number;
+    return active_->version;
+}
+
+Status ReceiverCore::health_of_active() {
+    const auto active = pin();
+    if (active && active->hold && active->hold->revoked()) poisoned_ = true;
+    return {};
+}
+
+Status ReceiverCore::health() {
+    WSYNC_TRY_VOID(health_of_active());
+    if (!poisoned_) return {};
+    return Error{Code::corrupt, fmt::format("this receiver of \"{}\" is poisoned: it may have used mixed bytes; the next full sync heals it", options_.name), {}};
+}
+
+}  // namespace wsync
