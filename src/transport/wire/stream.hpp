@@ -26,7 +26,7 @@ struct Endpoint {
 struct StreamPeer {
     std::int64_t pid = -1;                 // Unix: SO_PEERCRED; -1 elsewhere or in another pid namespace
     std::uint32_t uid = 0;
-    std::string name;                      // for messages: "pid 123" or "10.0.0.2:5555"
+    std::string name{};                    // for messages: "pid 123" or "10.0.0.2:5555"
 };
 
 // After an Error a stream is good for nothing but destruction: it may have moved a part.
@@ -56,7 +56,7 @@ private:
 
 // What the connection is for; both sides must say the same ("shm", "tcp", "link").
 struct Handshake {
-    std::string purpose;
+    std::string purpose{};
     Secret secret{};
 };
 
@@ -65,8 +65,8 @@ struct Handshake {
 [[nodiscard]] Result<Stream> connect_stream(const Endpoint& endpoint, const Handshake& handshake, Deadline deadline);
 
 struct ListenOptions {
-    Endpoint endpoint;                     // "unix:PATH" or "tcp:HOST:0" (0: any free port)
-    Handshake handshake;
+    Endpoint endpoint{};                   // "unix:PATH" or "tcp:HOST:0" (0: any free port)
+    Handshake handshake{};
     Deadline::clock::duration handshake_timeout = std::chrono::seconds(5);
     std::size_t max_connections = 256;     // served at a time; one more is told so (Error{unavailable} on its side)
     std::size_t max_unproven = 64;         // in their handshake; one more makes the oldest of them go
