@@ -60,6 +60,7 @@ bool is_connected_to_itself(int fd) {
 
 Result<UniqueFd> connect_to_address(const SocketAddress& address, const Endpoint& endpoint, Deadline deadline) {
     WSYNC_TRY(auto fd, new_socket(address.family()));
+    choose_congestion_control(fd.get(), address);
     if (::connect(fd.get(), address.get(), address.size) != 0) {
         if (errno != EINPROGRESS && errno != EINTR) return connect_error(errno, endpoint);
         WSYNC_TRY(const bool ready, wait_ready(fd.get(), POLLOUT, deadline));

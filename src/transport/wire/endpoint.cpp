@@ -125,6 +125,10 @@ std::string to_text(const SocketAddress& address) {
 
 bool stays_on_host(const SocketAddress& self, const SocketAddress& peer) { return is_loopback(peer) || same_address(self, peer); }
 
+void choose_congestion_control(int fd, const SocketAddress& peer_or_listening) {
+    if (is_loopback(peer_or_listening)) (void)::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
 void tune_tcp(int fd) {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);

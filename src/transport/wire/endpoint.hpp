@@ -37,6 +37,10 @@ struct HostPort {
 // Whether bytes between the two never leave this machine: a loopback address, or twice the same one.
 [[nodiscard]] bool stays_on_host(const SocketAddress& self, const SocketAddress& peer);
 
+// Before connect and before listen (accepted sockets inherit it): reno where the address is a loopback one. A connection
+// that has begun under BBR keeps its pacing timers after a change, which costs half of the speed.
+void choose_congestion_control(int fd, const SocketAddress& peer_or_listening);
+
 // Keepalive, no delay, and reno for a connection that stays on this host (its default may be far slower there); what
 // the system refuses is left as it is. Socket buffers are left to the kernel's tuning.
 void tune_tcp(int fd);

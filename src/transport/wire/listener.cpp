@@ -65,6 +65,7 @@ Result<UniqueFd> listen_on(const SocketAddress& address, const Endpoint& endpoin
         const int on = 1;
         (void)::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     }
+    choose_congestion_control(fd.get(), address);
     if (::bind(fd.get(), address.get(), address.size) != 0 || ::listen(fd.get(), kBacklog) != 0) {
         if (errno == EADDRINUSE) return in_use(endpoint);
         return errno_error(errno, fmt::format("listening on {}", endpoint.address));
