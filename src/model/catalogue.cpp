@@ -1,5 +1,7 @@
 #include "wsync/model/catalogue.hpp"
 
+#include "model/utf8.hpp"
+
 #include <fmt/format.h>
 
 namespace wsync {
@@ -43,7 +45,7 @@ Result<Manifest> catalogue_manifest(std::string_view id) {
         if (entry.id == id) return manifest_from_config(entry.config_json);
         known += fmt::format("{}{}", known.empty() ? "" : ", ", entry.id);
     }
-    return Error{Code::not_found, fmt::format("no model \"{}\" in the catalogue: there are {}", id.substr(0, 64), known)};
+    return Error{Code::not_found, fmt::format("no model {} in the catalogue: there are {}", in_quotes(id, 64), known)};
 }
 
 Result<Manifest> manifest_of_size(std::uint64_t bytes) {

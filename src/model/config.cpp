@@ -1,5 +1,6 @@
 // Tensor lists from Hugging Face's config.json, in the order of the model's state dict: embedding, layers, norm, head.
 #include "model/json_check.hpp"
+#include "model/utf8.hpp"
 #include "wsync/model/catalogue.hpp"
 
 #include <exception>
@@ -226,8 +227,8 @@ Result<Manifest> from_document(const json& document) {
     WSYNC_TRY(const std::string model_type, fields.text("model_type"));
     const bool decoder = model_type == "llama" || model_type == "qwen2" || model_type == "qwen3" || model_type == "qwen3_moe";
     if (!decoder && model_type != "gpt2") {
-        return Error{Code::unsupported, fmt::format("config.json: model_type \"{}\" is not known: there are llama, qwen2, qwen3, qwen3_moe and gpt2; "
-                                                    "give the checkpoint itself instead", model_type.substr(0, 64))};
+        return Error{Code::unsupported, fmt::format("config.json: model_type {} is not known: there are llama, qwen2, qwen3, qwen3_moe and gpt2; "
+                                                    "give the checkpoint itself instead", in_quotes(model_type, 64))};
     }
     WSYNC_TRY(const DType dtype, fields.dtype());
     if (model_type == "gpt2") return gpt2_manifest(fields, dtype);

@@ -1,5 +1,7 @@
 #include "wsync/model/dtype.hpp"
 
+#include "model/utf8.hpp"
+
 #include <array>
 #include <cctype>
 #include <fmt/format.h>
@@ -71,7 +73,7 @@ Result<DType> dtype_from_name(std::string_view name) {
     for (std::size_t i = 0; i < kFacts.size(); ++i) {
         if (kFacts[i].name == name) return static_cast<DType>(i);
     }
-    return Error{Code::unsupported, fmt::format("unknown dtype \"{}\": wsync knows those of safetensors (BF16, F32, F8_E4M3, ...)", name.substr(0, 64)), {}};
+    return Error{Code::unsupported, fmt::format("unknown dtype {}: wsync knows those of safetensors (BF16, F32, F8_E4M3, ...)", in_quotes(name, 64)), {}};
 }
 
 Result<DType> dtype_from_alias(std::string_view name) {
@@ -87,7 +89,7 @@ Result<DType> dtype_from_alias(std::string_view name) {
         if (alias == wanted) return dtype;
         known += fmt::format(", {}", alias);
     }
-    return Error{Code::invalid_argument, fmt::format("unknown dtype \"{}\": give one of {}", name.substr(0, 64), known), {}};
+    return Error{Code::invalid_argument, fmt::format("unknown dtype {}: give one of {}", in_quotes(name, 64), known), {}};
 }
 
 }  // namespace wsync

@@ -1,5 +1,7 @@
 #include "model/json_check.hpp"
 
+#include "model/utf8.hpp"
+
 #include <exception>
 #include <fmt/format.h>
 #include <set>
@@ -29,10 +31,10 @@ public:
     bool end_array() override { return close(); }
     bool key(string_t& name) override {
         if (keys_.back().insert(name).second) return true;
-        return refuse(fmt::format("the key \"{}\" occurs twice", name.substr(0, 64)));
+        return refuse(fmt::format("the key {} occurs twice", in_quotes(name, 64)));
     }
     bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& failure) override {
-        return refuse(fmt::format("{} (byte {})", failure.what(), position));
+        return refuse(syntax_complaint(position, failure.what()));
     }
 
 private:
@@ -56,9 +58,22 @@ private:
 
 }  // namespace
 
+std::string syntax_complaint(std::size_t position, std::string_view library_words) {
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid literal; ..."
+    for (std::string_view before : {"] ", ": ", " - "}) {
+        if (const auto at = library_words.find(before); at != std::string_view::npos) library_words.remove_prefix(at + before.size());
+    }
+    const std::string words = in_quotes(library_words, 160);
+    return fmt::format("syntax error at byte {}: {}", position, std::string_view(words).substr(1, words.size() - 2));
+}
+
 Result<json> parse_json(std::string_view text, std::string_view what, JsonLimits limits) {
     if (text.size() > limits.max_bytes) {
         return Error{Code::corrupt, fmt::format("{} has {} bytes, the limit is {}", what, text.size(), limits.max_bytes)};
+    }
+    // The library takes a NUL for the end of the text.
+    if (const auto nul = text.find('\0'); nul != std::string_view::npos) {
+        return Error{Code::corrupt, fmt::format("{} is not as JSON must be: a NUL at byte {}", what, nul)};
     }
     try {
         Checker checker(limits.max_depth);

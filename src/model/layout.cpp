@@ -3,6 +3,7 @@
 #include "base/bytes.hpp"
 #include "model/disjoint.hpp"
 #include "model/records.hpp"
+#include "model/utf8.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -41,25 +42,25 @@ Status check_shard(const Manifest& manifest, std::uint32_t ranks, const Shard& s
     }
     const TensorSpec& tensor = manifest[shard.tensor];
     if (!shard.box.inside(tensor.shape)) {
-        return bad(fmt::format("box {} of rank {} is not inside tensor \"{}\" of shape {}", shard.box.to_string(), shard.rank, tensor.name,
+        return bad(fmt::format("box {} of rank {} is not inside tensor {} of shape {}", shard.box.to_string(), shard.rank, in_quotes(tensor.name),
                                tensor.shape.to_string()));
     }
     if (!cut_on_bytes(shard.box, tensor.shape, tensor.dtype)) {
-        return bad(fmt::format("box {} of rank {} cuts tensor \"{}\" ({} bits an element) inside a byte: cut it on whole bytes",
-                               shard.box.to_string(), shard.rank, tensor.name, bits_of(tensor.dtype)));
+        return bad(fmt::format("box {} of rank {} cuts tensor {} ({} bits an element) inside a byte: cut it on whole bytes",
+                               shard.box.to_string(), shard.rank, in_quotes(tensor.name), bits_of(tensor.dtype)));
     }
     return {};
 }
 
 Error overlap_error(const Manifest& manifest, const Shard& a, const Shard& b) {
-    return bad(fmt::format("tensor \"{}\": box {} of rank {} overlaps box {} of rank {}{}", manifest[a.tensor].name, a.box.to_string(), a.rank,
+    return bad(fmt::format("tensor {}: box {} of rank {} overlaps box {} of rank {}{}", in_quotes(manifest[a.tensor].name), a.box.to_string(), a.rank,
                            b.box.to_string(), b.rank, a.rank == b.rank ? "" : ": replicas must be equal boxes"));
 }
 
 Error entangled_error(const Manifest& manifest, std::uint32_t tensor) {
     return Error{Code::unsupported,
-                 fmt::format("tensor \"{}\": its boxes are too entangled to be proved disjoint: cut it along whole dimensions",
-                             manifest[tensor].name),
+                 fmt::format("tensor {}: its boxes are too entangled to be proved disjoint: cut it along whole dimensions",
+                             in_quotes(manifest[tensor].name)),
                  {}};
 }
 
@@ -121,7 +122,7 @@ Status check_full(const Manifest& manifest, std::span<const Shard> shards) {
         std::uint64_t held = 0;
         for (const Shard* shard : group.first(distinct)) held += shard->box.elements();
         if (held != wanted) {
-            return bad(fmt::format("tensor \"{}\": the shards hold {} of its {} elements: a source must hold every one", tensor.name, held, wanted));
+            return bad(fmt::format("tensor {}: the shards hold {} of its {} elements: a source must hold every one", in_quotes(tensor.name), held, wanted));
         }
     }
     return {};

@@ -1,5 +1,7 @@
 #include "wsync/model/mesh.hpp"
 
+#include "model/utf8.hpp"
+
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
@@ -103,8 +105,8 @@ Result<std::vector<TensorHome>> find_homes(const Manifest& manifest, const MeshO
             });
             if (rule != mesh.rules.end() && rule->dim >= 0) {
                 if (static_cast<std::size_t>(rule->dim) >= tensor.shape.size()) {
-                    return bad(fmt::format("the tensor parallel rule \"{}\" cuts dimension {}, tensor \"{}\" of shape {} has none", rule->suffix, rule->dim,
-                                           tensor.name, tensor.shape.to_string()));
+                    return bad(fmt::format("the tensor parallel rule \"{}\" cuts dimension {}, tensor {} of shape {} has none", rule->suffix, rule->dim,
+                                           in_quotes(tensor.name), tensor.shape.to_string()));
                 }
                 home.tensor_parallel_dim = rule->dim;
             }

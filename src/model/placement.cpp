@@ -1,5 +1,7 @@
 #include "wsync/model/placement.hpp"
 
+#include "model/utf8.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <limits>
@@ -18,7 +20,7 @@ Status check_rank(const Layout& layout, std::uint32_t rank) {
 }
 
 std::string describe(const Layout& layout, const Shard& shard) {
-    return fmt::format("\"{}\" {}", layout.manifest()[shard.tensor].name, shard.box.to_string());
+    return fmt::format("{} {}", in_quotes(layout.manifest()[shard.tensor].name), shard.box.to_string());
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <fmt/format.h>
+#include <iterator>
 
 namespace wsync {
 
@@ -33,6 +35,23 @@ bool is_utf8(std::string_view text) noexcept {
         }
     }
     return true;
+}
+
+std::string in_quotes(std::string_view text, std::size_t max_bytes) {
+    std::string_view shown = text.substr(0, max_bytes);
+    // Not in the middle of a character.
+    while (shown.size() < text.size() && !shown.empty() && (static_cast<unsigned char>(text[shown.size()]) & 0xC0) == 0x80) shown.remove_suffix(1);
+    const bool utf8 = is_utf8(shown);
+    std::string out = "\"";
+    for (const char c : shown) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20 || byte == 0x7F || (byte >= 0x80 && !utf8)) {
+            fmt::format_to(std::back_inserter(out), "\\x{:02x}", byte);
+        } else {
+            out += c;
+        }
+    }
+    return out + (shown.size() < text.size() ? "...\"" : "\"");
 }
 
 }  // namespace wsync
