@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <iterator>
 #include <optional>
 #include <vector>
 
@@ -16,10 +17,7 @@ namespace {
 std::optional<std::string> read_text(const std::string& path) {
     std::ifstream file(path);
     if (!file) return std::nullopt;
-    std::string text(1 << 20, '\0');  // no file that is read here comes near
-    file.read(text.data(), static_cast<std::streamsize>(text.size()));
-    text.resize(static_cast<std::size_t>(file.gcount()));
-    return text;
+    return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
 std::vector<std::string_view> split(std::string_view text, char at) {
