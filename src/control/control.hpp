@@ -34,7 +34,8 @@ public:
 };
 
 // Level-triggered: wait answers with the entries under the prefix that changed since the last answer (the newest value
-// of each; intermediates may be skipped; removed keys have revision 0). The first answer is all that is there.
+// of each; intermediates may be skipped; removed keys have revision 0). The first answer is all that is there; with nothing
+// there, wait goes on until there is. A wake() before a wait counts for it.
 // One thread, but wake().
 class Watch {
 public:
