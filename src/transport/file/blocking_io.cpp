@@ -95,10 +95,11 @@ Outcome outcome_of(std::int64_t result, std::uint64_t moved, std::uint64_t wante
 
 Error error_of(std::int64_t result, Op op, const OpenFile& file, std::uint64_t offset) {
     if (result == 0 && op == Op::read) {
+        // Requests far behind the new end may answer first: the end itself is what helps.
         struct stat st {};
-        ::fstat(file.buffered_fd, &st);
-        return Error{Code::corrupt, fmt::format("{} ended at offset {}: it must have {} bytes and has {}; somebody truncated it, write it again",
-                                                file.path, offset, file.bytes, st.st_size)};
+        const bool known = ::fstat(file.buffered_fd, &st) == 0 && static_cast<std::uint64_t>(st.st_size) < offset;
+        return Error{Code::corrupt, fmt::format("{} ends at offset {}, but must have {} bytes: it was truncated; write it again", file.path,
+                                                known ? static_cast<std::uint64_t>(st.st_size) : offset, file.bytes)};
     }
     if (result == 0) return Error{Code::io_error, fmt::format("writing {} at offset {}: the kernel took no byte", file.path, offset)};
     return errno_error(static_cast<int>(-result), fmt::format("{} {} at offset {}", op == Op::read ? "reading" : "writing", file.path, offset));

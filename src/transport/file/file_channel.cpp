@@ -1,5 +1,7 @@
 #include "transport/file/file_channel.hpp"
 
+#include "transport/bounds.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
@@ -36,16 +38,6 @@ unsigned thread_count(const FileOptions& options, const FileSystemFacts& facts, 
     if (options.threads != 0) return std::min(options.threads, 64u);
     if (report.engine == "io_uring" || facts.memory) return 2;
     return facts.network ? 16 : 8;
-}
-
-// The last byte behind the rows, or nothing where that is not a number.
-std::optional<std::uint64_t> rows_end(std::uint64_t offset, std::uint64_t stride, std::uint64_t row_bytes, std::uint64_t rows) {
-    std::uint64_t span = 0, end = 0;
-    if (__builtin_mul_overflow(rows - 1, stride, &span) || __builtin_add_overflow(span, row_bytes, &span) ||
-        __builtin_add_overflow(span, offset, &end)) {
-        return std::nullopt;
-    }
-    return end;
 }
 
 }  // namespace
@@ -85,27 +77,11 @@ Result<Region> FileChannel::map() {
 }
 
 Status FileChannel::check(const Transfer& t) const {
-    if (closed_) return Error{Code::cancelled, fmt::format("the channel to {} is closed", file_.path)};
     if (t.after.value != 0) return Error{Code::unsupported, "the file transport knows no device fences: wait for the work first"};
-    if (t.local == nullptr) return Error{Code::invalid_argument, "a transfer without a local region"};
     if (t.op == Op::write && !identity_.allow_write) {
-        return Error{Code::invalid_argument, fmt::format("{} was exposed for reading only", file_.path)};
+        return Error{Code::unsupported, fmt::format("{} was exposed for reading only", file_.path)};
     }
-    if (t.op == Op::read && !t.local->writable) return Error{Code::invalid_argument, "reading into a region that is not writable"};
-    const auto local = t.local->host_bytes();
-    if (!local) return Error{Code::invalid_argument, fmt::format("file I/O needs host memory, not {}", name_of(t.local->kind))};
-    if (t.rows == 0 || t.row_bytes == 0) return {};
-    const auto remote_end = rows_end(t.remote_offset, t.remote_stride, t.row_bytes, t.rows);
-    if (!remote_end || *remote_end > identity_.bytes) {
-        return Error{Code::invalid_argument, fmt::format("{} rows of {} bytes at offset {} lie outside the {} bytes of {}", t.rows, t.row_bytes,
-                                                         t.remote_offset, identity_.bytes, file_.path)};
-    }
-    const auto local_end = rows_end(t.local_offset, t.local_stride, t.row_bytes, t.rows);
-    if (!local_end || *local_end > local->size()) {
-        return Error{Code::invalid_argument, fmt::format("{} rows of {} bytes at offset {} lie outside the {} bytes of the local region", t.rows,
-                                                         t.row_bytes, t.local_offset, local->size())};
-    }
-    return {};
+    return check_transfer(t, identity_.bytes).within(fmt::format("moving bytes of {}", file_.path));
 }
 
 // A file without blocks gets them all before the first byte: a full disk is known now, and writes need no allocation.

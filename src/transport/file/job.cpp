@@ -8,6 +8,7 @@ Job* JobTable::admit(const Transfer& transfer, std::byte* memory, std::uint64_t 
     auto job = std::make_unique<Job>();
     job->transfer = transfer;
     job->memory = memory;
+    if (transfer.local != nullptr) job->owner = transfer.local->owner;
     job->file_offset = file_offset;
     job->bytes = transfer.rows * transfer.row_bytes;
     if (transfer.rows > 1 && transfer.remote_stride == transfer.row_bytes && transfer.local_stride == transfer.row_bytes) {

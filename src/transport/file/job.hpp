@@ -18,6 +18,7 @@ struct Job {
     std::byte* memory = nullptr;          // of row 0
     std::uint64_t file_offset = 0;        // of row 0, in the file
     std::uint64_t bytes = 0;              // of all rows; not 0
+    std::shared_ptr<const void> owner{};  // of the memory: the kernel may be writing when a caller gives up
     std::atomic<bool> failed{false};      // no further part of it needs to be moved
     // --
     std::uint64_t settled = 0;            // moved or given up
