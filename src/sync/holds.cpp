@@ -58,9 +58,9 @@ Result<std::uint32_t> HoldTable::begin_write(Deadline deadline, bool revoke) {
         auto take = [&](std::uint32_t i) {
             auto& slab = slabs_[i];
             slab.state = State::writing;
-            // Odd before the first byte changes: a reader that rechecks can't take the new bytes for the old version's.
+            // Odd before the first byte changes (the read-modify-write is sequentially consistent): a reader that rechecks
+            // can't take the new bytes for the old version's.
             if (slab.generation->load() % 2 == 0) slab.generation->fetch_add(1);
-            std::atomic_thread_fence(std::memory_order_seq_cst);
             return i;
         };
         for (auto i : candidates)

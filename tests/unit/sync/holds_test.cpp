@@ -1,0 +1,148 @@
+// Holds and generations: the rules one by one, then the same code run by threads (under tsan too).
+#include "result_matchers.hpp"
+#include "sync/holds.hpp"
+
+#include <array>
+#include <thread>
+
+namespace wsync {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasCode;
+using testing::HasError;
+
+struct Table {
+    explicit Table(std::size_t slabs, HoldTable::OnRevoked on_revoked = {}) : generations(slabs) {
+        std::vector<std::atomic<std::uint64_t>*> pointers;
+        for (auto& generation : generations) pointers.push_back(&generation);
+        holds = std::make_unique<HoldTable>(pointers, std::move(on_revoked));
+    }
+    std::uint32_t publish(std::uint64_t number) {
+        const auto slab = holds->begin_write(Deadline::now()).value();
+        holds->finish_write(slab, number);
+        holds->announce(number);
+        return slab;
+    }
+    std::vector<std::atomic<std::uint64_t>> generations;
+    std::unique_ptr<HoldTable> holds;
+};
+
+TEST(Holds, GenerationIsOddWhileWritten) {
+    Table table(2);
+    const auto slab = table.holds->begin_write(Deadline::now()).value();
+    EXPECT_EQ(table.generations[slab] % 2, 1u);
+    table.holds->finish_write(slab, 1);
+    EXPECT_EQ(table.generations[slab] % 2, 0u);
+}
+
+TEST(Holds, TheNewestVersionIsNeverWritten) {
+    Table table(2);
+    const auto first = table.publish(1);
+    const auto second = table.publish(2);
+    EXPECT_NE(first, second);
+    EXPECT_EQ(table.publish(3), first);
+}
+
+TEST(Holds, AHoldKeepsItsSlab) {
+    Table table(2);
+    table.publish(1);
+    auto hold = table.holds->grant(1, HoldKind::copy, 7, "receiver a").value();
+    table.publish(2);
+    EXPECT_THAT(table.holds->begin_write(10ms), HasError(Code::timed_out, "receiver a (copy hold on version 1)"));
+    EXPECT_OK(table.holds->check(hold.id));
+    table.holds->release(hold.id);
+    EXPECT_OK(table.holds->begin_write(Deadline::now()));
+}
+
+TEST(Holds, AConnectionsEndReleasesItsHolds) {
+    Table table(2);
+    table.publish(1);
+    (void)table.holds->grant(1, HoldKind::serve, 7, "a").value();
+    (void)table.holds->grant(1, HoldKind::copy, 7, "a").value();
+    auto other = table.holds->grant(1, HoldKind::copy, 8, "b").value();
+    table.holds->release_connection(7);
+    EXPECT_EQ(table.holds->holds(), 1u);
+    EXPECT_OK(table.holds->check(other.id));
+}
+
+TEST(Holds, RevokingTellsTheHolderAndFailsItsCheck) {
+    std::vector<std::uint64_t> revoked;
+    Table table(2, [&](std::uint64_t connection, const Hold&) { revoked.push_back(connection); });
+    table.publish(1);
+    auto hold = table.holds->grant(1, HoldKind::serve, 7, "a").value();
+    table.publish(2);
+    EXPECT_OK(table.holds->begin_write(Deadline::now(), true));
+    EXPECT_EQ(revoked, std::vector<std::uint64_t>{7});
+    EXPECT_THAT(table.holds->check(hold.id), HasCode(Code::corrupt));
+}
+
+TEST(Holds, ARecycledVersionIsNotGranted) {
+    Table table(2);
+    table.publish(1);
+    table.publish(2);
+    table.publish(3);
+    EXPECT_THAT(table.holds->grant(1, HoldKind::copy, 1, "late"), HasError(Code::unavailable, "newest: 3"));
+}
+
+TEST(Holds, LiveAdmitsCopiesButNoServing) {
+    Table table(1);
+    table.publish(1);
+    EXPECT_THAT(table.holds->grant(1, HoldKind::serve, 1, "a"), HasCode(Code::unsupported));
+    auto hold = table.holds->grant(1, HoldKind::install, 1, "a").value();
+    EXPECT_THAT(table.holds->begin_write(Deadline::now()), HasError(Code::timed_out, "install hold"));
+    table.holds->release(hold.id);
+    EXPECT_EQ(table.publish(2), 0u);
+}
+
+TEST(Holds, AnAbandonedWriteIsTorn) {
+    Table table(2);
+    table.publish(1);
+    const auto slab = table.holds->begin_write(Deadline::now()).value();
+    table.holds->abandon_write(slab);
+    EXPECT_THAT(table.holds->grant(2, HoldKind::copy, 1, "a"), HasCode(Code::unavailable));
+    EXPECT_EQ(table.holds->begin_write(Deadline::now()).value(), slab);
+}
+
+// A writer and readers on one address: whatever a reader copied under a hold that still stands is of one version.
+TEST(Holds, ReadersNeverTakeAMixture) {
+    constexpr std::size_t kWords = 512;
+    Table table(2);
+    std::array<std::array<std::atomic<std::uint64_t>, kWords>, 2> slabs{};
+    std::atomic<std::uint64_t> newest{0};
+    std::atomic<bool> done{false};
+    std::atomic<int> confirmed{0};
+
+    std::vector<std::thread> readers;
+    for (std::uint64_t id = 1; id <= 2; ++id) {
+        readers.emplace_back([&, id] {
+            while (!done) {
+                auto hold = table.holds->grant(newest, HoldKind::copy, id, "reader");
+                if (!hold) continue;
+                std::array<std::uint64_t, kWords> copy{};
+                for (std::size_t i = 0; i < kWords; ++i) copy[i] = slabs[hold->slab][i].load(std::memory_order_acquire);
+                if (table.holds->check(hold->id)) {
+                    for (auto word : copy) EXPECT_EQ(word, hold->number);
+                    ++confirmed;
+                }
+                table.holds->release(hold->id);
+            }
+        });
+    }
+    for (std::uint64_t number = 1; number <= 300; ++number) {
+        // Half of the time the writer does not wait: it takes the holds away.
+        auto slab = table.holds->begin_write(number % 2 == 0 ? Deadline(1s) : Deadline::now(), true);
+        ASSERT_OK(slab);
+        for (auto& word : slabs[*slab]) word.store(number, std::memory_order_relaxed);
+        table.holds->finish_write(*slab, number);
+        table.holds->announce(number);
+        newest = number;
+    }
+    while (confirmed == 0) std::this_thread::yield();
+    done = true;
+    for (auto& reader : readers) reader.join();
+    EXPECT_GT(confirmed, 0);
+}
+
+}  // namespace
+}  // namespace wsync
