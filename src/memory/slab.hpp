@@ -12,7 +12,7 @@ class MemoryLedger;
 struct SlabOptions {
     std::uint64_t bytes = 0;
     std::string name = "wsync";             // shows in /proc/PID/maps as memfd:NAME
-    bool huge_pages = true;                 // MADV_COLLAPSE after populating: 2 MiB pages without system settings
+    bool huge_pages = true;                 // MADV_COLLAPSE: 2 MiB pages without system settings, best effort
     unsigned populate_threads = 1;
     MemoryLedger* ledger = nullptr;         // borrowed; outlives the slab
     std::string_view role = "slab";         // the ledger's row
