@@ -17,6 +17,7 @@ struct DirectoryOptions {
     ControlClock clock = [] { return Deadline::clock::now(); };                   // judges other processes' leases
     Deadline::clock::duration lock_patience = std::chrono::seconds(10);           // for other processes' changes of a key
     Deadline::clock::duration poll_interval = std::chrono::milliseconds(50);      // of a watch, beside inotify
+    bool use_inotify = true;                                                      // false: polling alone
     std::function<void(WriteStep)> at_step = {};                                  // for tests
 };
 

@@ -115,7 +115,7 @@ private:
 Result<std::unique_ptr<Watch>> make_directory_watch(std::shared_ptr<DirectoryStore> store, std::string prefix) {
     UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake) return errno_error(errno, "making the eventfd of a watch");
-    UniqueFd inotify(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    UniqueFd inotify(store->options().use_inotify ? ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK) : -1);
     return std::unique_ptr<Watch>(new DirectoryWatch(std::move(store), std::move(prefix), std::move(wake), std::move(inotify)));
 }
 

@@ -61,10 +61,18 @@ bool LeaseKeeper::owns(const std::string& id) const {
 }
 
 Status LeaseKeeper::check(const std::string& id) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = owned_.find(id);
-    if (found == owned_.end()) return Error{Code::invalid_argument, fmt::format("lease {} is not one of control dir:{}", id, folder_.path()), {}};
-    if (!found->second.lost) return {};
+    bool lost = false;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto found = owned_.find(id);
+        if (found == owned_.end()) return Error{Code::invalid_argument, fmt::format("lease {} is not one of control dir:{}", id, folder_.path()), {}};
+        lost = found->second.lost;
+    }
+    if (!lost) {
+        WSYNC_TRY(const auto file, folder_.read_file(lease_path(id), kMaxLeaseFileBytes));
+        lost = !file;
+    }
+    if (!lost) return {};
     return Error{Code::unavailable,
                  fmt::format("lease {} at {} has ended: it was not renewed in time (was this process stopped?), and others removed it; open a new one",
                              id, folder_.path()),

@@ -30,7 +30,8 @@ public:
     // Removes the lease's file. False in a forked child, whose leases are its parent's.
     bool end(const std::string& id);
     [[nodiscard]] bool owns(const std::string& id) const;
-    // Error{invalid_argument}: not one of ours. Error{unavailable}: it ended while this process was stopped or cut off.
+    // Looks at the file. Error{invalid_argument}: not one of ours. Error{unavailable}: it ended while this process was
+    // stopped or cut off.
     [[nodiscard]] Status check(const std::string& id) const;
 
 private:
