@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace wsync::tcp {
 
 Exposed::Visit::Visit(Exposed& exposed, Stream& stream) : exposed_(exposed), stream_(stream) {
@@ -12,16 +14,13 @@ Exposed::Visit::Visit(Exposed& exposed, Stream& stream) : exposed_(exposed), str
 Exposed::Visit::~Visit() {
     const std::lock_guard lock(exposed_.mutex_);
     exposed_.visits_.erase(place_);
-    exposed_.let_go_if_idle();
-    exposed_.changed_.notify_all();
+    exposed_.note_change();
 }
 
-bool Exposed::Visit::begin(std::uint64_t answers) {
+bool Exposed::Visit::begin() {
     const std::lock_guard lock(exposed_.mutex_);
-    if (exposed_.closed_) return false;
-    under_way_ += answers;
-    serving_ = true;
-    return true;
+    serving_ = !exposed_.closed_;
+    return serving_;
 }
 
 std::optional<std::uint64_t> Exposed::Visit::generation() const noexcept {
@@ -30,26 +29,27 @@ std::optional<std::uint64_t> Exposed::Visit::generation() const noexcept {
     return exposed_.generation_->load(std::memory_order_acquire);
 }
 
-void Exposed::Visit::served() {
+void Exposed::Visit::served(std::uint64_t answers_end) {
     const std::lock_guard lock(exposed_.mutex_);
     serving_ = false;
-    if (exposed_.closed_) exposed_.changed_.notify_all();
+    served_ = std::max(served_, answers_end);
+    exposed_.note_change();
 }
 
 void Exposed::Visit::confirmed(std::uint64_t answers) {
-    if (answers == 0) return;
     const std::lock_guard lock(exposed_.mutex_);
-    under_way_ -= answers;
-    if (!exposed_.closed_) return;
-    exposed_.let_go_if_idle();
-    exposed_.changed_.notify_all();
+    confirmed_ = answers;
+    exposed_.note_change();
 }
 
 bool Exposed::idle() const {
-    for (const auto* visit : visits_) {
-        if (visit->serving_ || visit->under_way_ > 0) return false;
-    }
-    return true;
+    return std::none_of(visits_.begin(), visits_.end(), [](const auto* visit) { return visit->under_way(); });
+}
+
+void Exposed::note_change() {
+    if (!closed_) return;
+    let_go_if_idle();
+    changed_.notify_all();
 }
 
 void Exposed::let_go_if_idle() {
@@ -71,20 +71,18 @@ Status Exposed::close(Deadline deadline) {
         return {};
     }
     std::string who;
-    std::uint64_t answers = 0;
     for (const auto* visit : visits_) {
-        if (!visit->serving_ && visit->under_way_ == 0) continue;
+        if (!visit->under_way()) continue;
         who += (who.empty() ? "" : ", ") + visit->stream_.peer().name;
-        answers += visit->under_way_;
     }
-    return Error{Code::timed_out, fmt::format("{} transfers of an exposed region are under way to {}; its memory stays until they end", answers, who)};
+    return Error{Code::timed_out, fmt::format("bytes of an exposed region are under way to {}; its memory stays until they hold them or leave", who)};
 }
 
 void Exposed::cut() {
     std::unique_lock lock(mutex_);
     closed_ = true;
     for (auto* visit : visits_) {
-        if (visit->serving_ || visit->under_way_ > 0) visit->stream_.shut_down();
+        if (visit->under_way()) visit->stream_.shut_down();
     }
     changed_.wait(lock, [&] { return idle(); });
     region_ = Region{};

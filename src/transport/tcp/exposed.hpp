@@ -33,22 +33,25 @@ public:
         Visit(const Visit&) = delete;
         Visit& operator=(const Visit&) = delete;
 
-        // Before a request is served: `answers` more are under way, and the region and generation may be touched until
-        // served(). False: the exposure is closed, nothing was counted.
-        [[nodiscard]] bool begin(std::uint64_t answers);
+        // Before requests are served: the region and its generation may be touched until served(). False: the exposure is
+        // closed.
+        [[nodiscard]] bool begin();
         // Between begin and served only.
         [[nodiscard]] const Region& region() const noexcept { return exposed_.region_; }
         [[nodiscard]] std::optional<std::uint64_t> generation() const noexcept;
-        void served();
-        // The peer holds `answers` more. Precondition: at most as many as are under way from this stream.
+        // The stream's answers up to `answers_end` may refer to the region until the peer holds them.
+        void served(std::uint64_t answers_end);
+        // The peer holds the stream's first `answers` whole.
         void confirmed(std::uint64_t answers);
 
     private:
         Exposed& exposed_;
         std::list<Visit*>::iterator place_;
         Stream& stream_;
-        std::uint64_t under_way_ = 0;  // guarded by exposed_.mutex_
-        bool serving_ = false;         // guarded by exposed_.mutex_
+        // Guarded by exposed_.mutex_.
+        std::uint64_t served_ = 0, confirmed_ = 0;
+        bool serving_ = false;
+        [[nodiscard]] bool under_way() const { return serving_ || served_ > confirmed_; }
         friend class Exposed;
     };
 
@@ -62,6 +65,7 @@ public:
 private:
     [[nodiscard]] bool idle() const;  // mutex_ held
     void let_go_if_idle();            // mutex_ held
+    void note_change();               // mutex_ held
 
     mutable std::mutex mutex_;
     std::condition_variable changed_;

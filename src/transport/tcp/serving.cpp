@@ -50,8 +50,9 @@ private:
         if (request.received < received_ || request.received > next_sequence_) {
             return Error{Code::corrupt, fmt::format("the peer says that it holds {} of {} answers", request.received, next_sequence_)};
         }
-        visit_.confirmed(request.received - received_);
+        if (request.received == received_) return {};
         received_ = request.received;
+        visit_.confirmed(received_);
         return {};
     }
 
@@ -69,10 +70,10 @@ private:
 
     // One header answers as many reads as are at hand, may be served, and fit into a group.
     Status serve_reads(const Request& first) {
-        if (!visit_.begin(1)) return refuse(Code::unavailable);
+        if (!visit_.begin()) return refuse(Code::unavailable);
         const auto verdict = judge(first);
         if (verdict.refusal) {
-            visit_.served();
+            visit_.served(0);
             return refuse(*verdict.refusal);
         }
         reader_.pop_frame();
@@ -87,7 +88,6 @@ private:
             const auto other = judge(*next);
             if (other.refusal || bytes + next->range.total() > options_.group_bytes) break;
             if (other.generation && compared && *other.generation != *compared) break;
-            if (!visit_.begin(1)) break;
             WSYNC_TRY_VOID(note_received(*next));
             if (other.generation) compared = other.generation;
             bytes += next->range.total();
@@ -130,7 +130,7 @@ private:
         if (writer_.take_source_error()) trailer = {false, Code::io_error};
         WSYNC_TRY_VOID(writer_.control(encode(trailer)));
         WSYNC_TRY_VOID(writer_.flush(reader_.has_frame()));
-        visit_.served();
+        visit_.served(next_sequence_);
         // Too late to say it in the trailer: only the end of the stream is left to void the answer.
         if (auto error = writer_.take_source_error()) return *std::move(error);
         return {};
@@ -160,10 +160,10 @@ private:
     }
 
     Status serve_write(const Request& request) {
-        if (!visit_.begin(1)) return refuse(Code::unavailable);
+        if (!visit_.begin()) return refuse(Code::unavailable);
         const auto verdict = judge(request);
         if (verdict.refusal) {
-            visit_.served();
+            visit_.served(0);
             return refuse(*verdict.refusal);
         }
         reader_.pop_frame();
@@ -176,7 +176,7 @@ private:
             response.ok = false;
             response.code = Code::corrupt;
         }
-        visit_.served();
+        visit_.served(0);
         return answer(response);
     }
 
