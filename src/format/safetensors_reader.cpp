@@ -22,6 +22,8 @@ struct Entry {
 
 class HeaderReader final : public StrictSax {
 public:
+    // An entry takes 60 bytes of text at the least and some 120 in practice.
+    explicit HeaderReader(std::size_t header_bytes) { entries_.reserve(header_bytes / 128); }
     [[nodiscard]] std::vector<Entry>& entries() { return entries_; }
     [[nodiscard]] SafetensorsMetadata& metadata() { return metadata_; }
 
@@ -271,7 +273,7 @@ Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> he
     // The library takes a NUL for the end of the text.
     if (const auto nul = text.find('\0'); nul != std::string_view::npos) return corrupt(file_name, fmt::format("a NUL at byte {} of the header", nul));
     try {
-        HeaderReader reader;
+        HeaderReader reader(text.size());
         if (!nlohmann::json::sax_parse(text.data(), text.data() + text.size(), &reader)) {
             Error error = reader.complaint();
             error.message = fmt::format("{}: {}", file_name, error.message);
