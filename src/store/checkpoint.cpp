@@ -1,0 +1,131 @@
+#include "store/checkpoint.hpp"
+
+#include "format/safetensors_index.hpp"
+#include "memory/file_region.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+namespace wsync {
+namespace {
+
+Result<Digest> read_bytes(FileSystem& files, const std::string& path, std::span<std::byte> to) {
+    Region memory;
+    memory.address = to.data();
+    memory.bytes = to.size();
+    memory.writable = true;
+    const FileRange range{0, &memory, 0, to.size()};
+    WSYNC_TRY(const auto digests, files.read(path, {&range, 1}));
+    return digests.front();
+}
+
+Result<Checkpoint> assemble(std::vector<OpenedFile> opened, std::vector<std::string> paths) {
+    Checkpoint checkpoint;
+    std::vector<TensorSpec> tensors;
+    std::vector<ShardPlace> places;  // of each tensor, empty ones too
+    for (std::size_t f = 0; f < opened.size(); ++f) {
+        const SafetensorsHeader& header = opened[f].header;
+        for (std::size_t t = 0; t < header.manifest.size(); ++t) {
+            tensors.push_back(header.manifest[t]);
+            places.push_back({static_cast<std::uint32_t>(f), header.header_bytes + header.begins[t]});
+        }
+        checkpoint.placement.region_bytes.push_back(opened[f].region.bytes);
+        checkpoint.regions.push_back(std::move(opened[f].region));
+    }
+    if (!opened.empty()) checkpoint.metadata = opened.front().header.metadata;
+    auto manifest = Manifest::make(std::move(tensors));
+    // Each file is right by itself; together they may name a tensor twice.
+    if (!manifest) return Error{Code::corrupt, manifest.error().message}.within(fmt::format("putting {} files together", paths.size()));
+    WSYNC_TRY(checkpoint.layout, Layout::replicated(*std::move(manifest)));
+    for (const Shard& shard : checkpoint.layout.shards_of(0)) checkpoint.placement.places.push_back(places[shard.tensor]);
+    checkpoint.files = std::move(paths);
+    return checkpoint;
+}
+
+Result<std::vector<std::string>> files_of_index(FileSystem& files, const std::string& directory, SafetensorsIndex& index) {
+    const std::string path = fmt::format("{}/{}", directory, kSafetensorsIndexName);
+    WSYNC_TRY(const auto text, read_small_file(files, path, kMaxSafetensorsIndexBytes));
+    WSYNC_TRY(index, parse_safetensors_index({reinterpret_cast<const char*>(text.data()), text.size()}, path));
+    return index.files();
+}
+
+// The index and the files say the same: every tensor is where the index has it, and no other is there.
+Status check_against_index(const SafetensorsIndex& index, const std::vector<OpenedFile>& opened, const std::vector<std::string>& names) {
+    std::size_t found = 0;
+    for (std::size_t f = 0; f < opened.size(); ++f) {
+        for (const TensorSpec& tensor : opened[f].header.manifest.tensors()) {
+            const auto entry = index.weight_map.find(tensor.name);
+            if (entry == index.weight_map.end()) {
+                return Error{Code::corrupt, fmt::format("tensor \"{}\" is in {} but not in the index", tensor.name, names[f])};
+            }
+            if (entry->second != names[f]) {
+                return Error{Code::corrupt, fmt::format("tensor \"{}\" is in {}, the index says {}", tensor.name, names[f], entry->second)};
+            }
+            ++found;
+        }
+    }
+    if (found == index.weight_map.size()) return {};
+    for (const auto& [tensor, file] : index.weight_map) {
+        const auto f = static_cast<std::size_t>(std::find(names.begin(), names.end(), file) - names.begin());
+        if (!opened[f].header.manifest.find(tensor)) {
+            return Error{Code::corrupt, fmt::format("the index says that tensor \"{}\" is in {}, but it is not", tensor, file)};
+        }
+    }
+    return Error{Code::internal, "the index counts other tensors than its files"};
+}
+
+}  // namespace
+
+Result<OpenedFile> open_safetensors_file(FileSystem& files, const std::string& path) {
+    OpenedFile opened;
+    WSYNC_TRY(opened.region, open_file_region(path, false));
+    if (opened.region.bytes < kSafetensorsLengthBytes) {
+        return Error{Code::corrupt, fmt::format("{} has {} bytes; a safetensors file begins with 8 bytes of length", path, opened.region.bytes)};
+    }
+    std::array<std::byte, kSafetensorsLengthBytes> first{};
+    WSYNC_TRY([[maybe_unused]] const auto ignored, read_bytes(files, path, first));
+    WSYNC_TRY(const auto header_bytes, safetensors_header_bytes(first, opened.region.bytes, path));
+    Bytes header(header_bytes);  // at most 100 MB, and the file has them
+    WSYNC_TRY(opened.header_digest, read_bytes(files, path, header));
+    WSYNC_TRY(opened.header, parse_safetensors_header(header, opened.region.bytes, path));
+    return opened;
+}
+
+Result<Checkpoint> open_checkpoint(FileSystem& files, const std::string& path) {
+    struct stat st {};
+    if (::stat(path.c_str(), &st) != 0) return errno_error(errno, fmt::format("looking for {}", path));
+    if (!S_ISDIR(st.st_mode)) {
+        WSYNC_TRY(auto opened, open_safetensors_file(files, path));
+        std::vector<OpenedFile> one;
+        one.push_back(std::move(opened));
+        return assemble(std::move(one), {path});
+    }
+    WSYNC_TRY(const auto listing, files.list(path));
+    std::vector<std::string> names;
+    bool indexed = false;
+    for (const DirectoryEntry& entry : listing.entries) {
+        if (entry.name == kSafetensorsIndexName) indexed = true;
+        else if (!entry.directory && entry.name.ends_with(".safetensors")) names.push_back(entry.name);
+    }
+    SafetensorsIndex index;
+    if (indexed) {
+        WSYNC_TRY(names, files_of_index(files, path, index));
+    } else if (names.empty()) {
+        return Error{Code::not_found, fmt::format("{} holds neither {} nor a *.safetensors file", path, kSafetensorsIndexName)};
+    } else if (names.size() > 1) {
+        return Error{Code::invalid_argument, fmt::format("{} holds {} *.safetensors files and no {}: name one of them, or remove what is left over", path,
+                                                         names.size(), kSafetensorsIndexName)};
+    }
+    std::vector<OpenedFile> opened;
+    std::vector<std::string> paths;
+    for (const std::string& name : names) {
+        paths.push_back(path + "/" + name);
+        WSYNC_TRY(auto file, open_safetensors_file(files, paths.back()));
+        opened.push_back(std::move(file));
+    }
+    if (indexed) WSYNC_TRY_VOID(check_against_index(index, opened, names).within(fmt::format("opening {}", path)));
+    return assemble(std::move(opened), std::move(paths)).within(fmt::format("opening {}", path));
+}
+
+}  // namespace wsync

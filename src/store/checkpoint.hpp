@@ -1,0 +1,33 @@
+// Safetensors on disk as a layout, a placement and file regions: what a plan and a transport need to read them.
+#pragma once
+
+#include "format/safetensors.hpp"
+#include "store/file_system.hpp"
+#include "wsync/model/placement.hpp"
+
+namespace wsync {
+
+// One rank holds every tensor whole. The regions are the files, open for reading; they own their descriptors.
+struct Checkpoint {
+    Layout layout;
+    Placement placement;                  // region i is files[i]; offsets count from the file's beginning
+    std::vector<Region> regions;
+    std::vector<std::string> files;       // their paths
+    SafetensorsMetadata metadata;         // of the first file
+};
+
+// A safetensors file, or a directory with model.safetensors.index.json (files that it does not name are ignored) or with
+// exactly one *.safetensors. Tensors in the order of the files and, within, of the offsets. A directory with several
+// files and no index is Error{invalid_argument}: one of them may be left over from another model. No bytes of tensors are
+// read, and nothing vouches for them.
+[[nodiscard]] Result<Checkpoint> open_checkpoint(FileSystem& files, const std::string& path);
+
+// The header of one open file, read and proved; `digest` is of all its bytes.
+struct OpenedFile {
+    Region region;
+    SafetensorsHeader header;
+    Digest header_digest{};
+};
+[[nodiscard]] Result<OpenedFile> open_safetensors_file(FileSystem& files, const std::string& path);
+
+}  // namespace wsync

@@ -1,0 +1,105 @@
+#include "store/retention.hpp"
+
+#include "store/version_manifest.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <random>
+#include <unistd.h>
+
+namespace wsync {
+namespace {
+
+// Another process may take or remove a leftover at the same time: then it is his.
+std::optional<Pin> lock_leftover(const std::string& path) {
+    auto pin = Pin::try_exclusive(path);
+    if (!pin) return std::nullopt;
+    return *std::move(pin);
+}
+
+// The old manifest first and durably: nothing that is half overwritten may ever look like a version.
+Status clear_out(FileSystem& files, const std::string& path, const std::function<bool(const std::string&)>& keep_file) {
+    WSYNC_TRY(const auto listing, files.list(path));
+    const auto remove = [&](const DirectoryEntry& entry) {
+        const std::string inside = path + "/" + entry.name;
+        return entry.directory ? remove_tree(files, inside) : files.remove(inside);
+    };
+    for (const DirectoryEntry& entry : listing.entries)
+        if (entry.name == kVersionFile) WSYNC_TRY_VOID(remove(entry));
+    WSYNC_TRY_VOID(files.sync(path));
+    for (const DirectoryEntry& entry : listing.entries) {
+        if (entry.name == kVersionFile || entry.name == kLockFile) continue;
+        if (entry.directory || !keep_file(entry.name)) WSYNC_TRY_VOID(remove(entry));
+    }
+    return {};
+}
+
+std::string unique_suffix() {
+    std::random_device random;
+    return fmt::format("{}-{:08x}", ::getpid(), random());
+}
+
+}  // namespace
+
+Result<Workspace> open_workspace(FileSystem& files, const std::string& directory, VersionNumber version, bool recycle,
+                                 const std::function<bool(const std::string&)>& keep_file) {
+    WSYNC_TRY(const auto listing, files.list(directory));
+    std::optional<Workspace> found;
+    for (const DirectoryEntry& entry : listing.entries) {
+        if (!entry.directory || !entry.name.starts_with(kWritingPrefix)) continue;
+        const std::string path = directory + "/" + entry.name;
+        auto pin = lock_leftover(path);
+        if (!pin) continue;
+        if (recycle && !found) {
+            found = Workspace{path, *std::move(pin), true};
+        } else {
+            WSYNC_TRY_VOID(remove_tree(files, path));
+        }
+    }
+    if (found) {
+        WSYNC_TRY_VOID(clear_out(files, found->path, keep_file));
+        return *std::move(found);
+    }
+    const std::string path = fmt::format("{}/{}{}-{}", directory, kWritingPrefix, directory_name(version), unique_suffix());
+    WSYNC_TRY_VOID(files.create(path, std::nullopt));
+    WSYNC_TRY_VOID(files.create(fmt::format("{}/{}", path, kLockFile), 0));
+    WSYNC_TRY(auto pin, Pin::try_exclusive(path));
+    if (!pin) return Error{Code::unavailable, fmt::format("{} was locked by somebody else as soon as it was made", path)};
+    return Workspace{path, *std::move(pin), false};
+}
+
+Result<std::vector<std::string>> retire_versions(FileSystem& files, const std::string& directory, unsigned keep, bool recycle) {
+    std::vector<std::string> notes;
+    if (keep == 0) return notes;
+    WSYNC_TRY(const auto listing, files.list(directory));
+    std::vector<VersionNumber> versions;
+    bool spare = false;
+    for (const DirectoryEntry& entry : listing.entries) {
+        if (!entry.directory) continue;
+        if (const auto version = parse_directory_name(entry.name)) versions.push_back(*version);
+        if (entry.name.starts_with(kSparePrefix)) spare = true;
+    }
+    std::sort(versions.begin(), versions.end());
+    if (versions.size() > keep) versions.resize(versions.size() - keep);
+    else versions.clear();
+    for (const VersionNumber& version : versions) {
+        const std::string path = directory + "/" + directory_name(version);
+        const auto pin = lock_leftover(path);
+        if (!pin) {
+            notes.push_back(fmt::format("{} stays: somebody reads it", path));
+            continue;
+        }
+        // Out of the readers' sight, durably, before anything in it changes.
+        const std::string gone = fmt::format("{}/{}{}-{}", directory, kSparePrefix, directory_name(version), unique_suffix());
+        WSYNC_TRY_VOID(files.rename(path, gone));
+        WSYNC_TRY_VOID(files.sync(directory));
+        if (recycle && !spare) {
+            spare = true;
+        } else {
+            WSYNC_TRY_VOID(remove_tree(files, gone));
+        }
+    }
+    return notes;
+}
+
+}  // namespace wsync

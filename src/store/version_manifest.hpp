@@ -1,0 +1,58 @@
+// What a version's directory says about itself: wsync.json, written last, and wsync.digests beside it. Pure, no I/O.
+//
+// wsync.json is {"schema": "wsync.version/1", ...}: an unknown major is refused, naming both; a higher minor may bring
+// keys that are passed over. It holds the digest of wsync.digests, which holds the tensors in the publisher's order and
+// the digest of every block; so one digest vouches for every byte.
+#pragma once
+
+#include "base/bytes.hpp"
+#include "verify/block_digests.hpp"
+#include "wsync/model/version.hpp"
+
+#include <string>
+#include <vector>
+
+namespace wsync {
+
+inline constexpr std::string_view kVersionFile = "wsync.json";
+inline constexpr std::string_view kDigestsFile = "wsync.digests";
+inline constexpr std::uint64_t kMaxVersionFileBytes = 16 << 20;
+
+struct WeightsFile {
+    std::string name;           // in the directory
+    std::uint64_t bytes = 0;
+    Digest header_digest{};     // of everything in front of the tensors' bytes
+    friend bool operator==(const WeightsFile&, const WeightsFile&) = default;
+};
+// Everything else: the digests, the index, what the publisher added (config.json).
+struct SideFile {
+    std::string name;
+    std::uint64_t bytes = 0;
+    Digest digest{};
+    friend bool operator==(const SideFile&, const SideFile&) = default;
+};
+
+struct VersionManifest {
+    Version version;
+    // The directory holds one rank's layout, every tensor whole; of it and the digests of all its blocks. The same as
+    // version.digest where the publisher's layout was that too.
+    Digest layout_digest{}, content_digest{};
+    std::vector<WeightsFile> files;
+    std::vector<SideFile> side_files;
+    bool complete = true;       // a reader refuses false
+    friend bool operator==(const VersionManifest&, const VersionManifest&) = default;
+};
+
+[[nodiscard]] std::string encode(const VersionManifest& manifest);
+// Error{corrupt} says what is wrong where, {unsupported}: another major.
+[[nodiscard]] Result<VersionManifest> decode_version_manifest(std::string_view text, std::string_view file_name);
+
+// The record "WSVD" 1.0 in wsync.digests.
+struct VersionDigests {
+    Manifest manifest;
+    BlockDigests blocks;        // of Layout::replicated(manifest), rank 0
+};
+[[nodiscard]] Bytes encode(const VersionDigests& digests);
+[[nodiscard]] Result<VersionDigests> decode_version_digests(std::span<const std::byte> bytes, std::string_view file_name);
+
+}  // namespace wsync

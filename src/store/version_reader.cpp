@@ -1,0 +1,152 @@
+#include "store/version_reader.hpp"
+
+#include "verify/version_digest.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <time.h>
+
+namespace wsync {
+namespace {
+
+std::string_view text_of(const Bytes& bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+Result<VersionManifest> read_manifest(FileSystem& files, const std::string& path) {
+    const std::string file = fmt::format("{}/{}", path, kVersionFile);
+    auto text = read_small_file(files, file, kMaxVersionFileBytes);
+    if (!text) {
+        if (text.error().code != Code::not_found) return std::move(text).error();
+        return Error{Code::not_found, fmt::format("{} holds no {}: it is no version of wsync's, or not a whole one", path, kVersionFile)};
+    }
+    return decode_version_manifest(text_of(*text), file);
+}
+
+Status check_side_files(FileSystem& files, const StoredVersion& stored, Bytes& digests) {
+    for (const SideFile& side : stored.manifest.side_files) {
+        const std::string path = stored.path + "/" + side.name;
+        auto bytes = read_small_file(files, path, side.bytes);
+        if (!bytes && bytes.error().code == Code::not_found) return Error{Code::corrupt, fmt::format("{} is missing", path)};
+        if (!bytes) return std::move(bytes).error();
+        if (bytes->size() != side.bytes || digest_of(*bytes) != side.digest) {
+            return Error{Code::corrupt, fmt::format("{} is not what {} says: {} bytes for {}, digest {} for {}", path, kVersionFile, bytes->size(), side.bytes,
+                                                    digest_of(*bytes).hex(), side.digest.hex())};
+        }
+        if (side.name == kDigestsFile) digests = *std::move(bytes);
+    }
+    return {};
+}
+
+// The publisher's tensors, each found in the files' headers with the same type and shape; nothing else is in them.
+Status place_tensors(const Manifest& manifest, const std::vector<OpenedFile>& opened, StoredVersion& stored) {
+    std::vector<std::optional<ShardPlace>> places(manifest.size());
+    for (std::size_t f = 0; f < opened.size(); ++f) {
+        const SafetensorsHeader& header = opened[f].header;
+        for (std::size_t t = 0; t < header.manifest.size(); ++t) {
+            const auto known = manifest.find(header.manifest[t].name);
+            if (!known || manifest[*known] != header.manifest[t] || places[*known]) {
+                return Error{Code::corrupt, fmt::format("tensor \"{}\" in {} is not the one that {} knows", header.manifest[t].name, stored.checkpoint.files[f],
+                                                        kDigestsFile)};
+            }
+            places[*known] = ShardPlace{static_cast<std::uint32_t>(f), header.header_bytes + header.begins[t]};
+        }
+    }
+    for (std::size_t t = 0; t < places.size(); ++t) {
+        if (!places[t]) return Error{Code::corrupt, fmt::format("tensor \"{}\" is in no file of {}", manifest[t].name, stored.path)};
+    }
+    WSYNC_TRY(stored.checkpoint.layout, Layout::replicated(manifest));
+    for (const Shard& shard : stored.checkpoint.layout.shards_of(0)) stored.checkpoint.placement.places.push_back(*places[shard.tensor]);
+    return {};
+}
+
+Status check_digests(const StoredVersion& stored) {
+    const VersionManifest& m = stored.manifest;
+    const std::string file = fmt::format("{}/{}", stored.path, kVersionFile);
+    if (stored.checkpoint.layout.digest() != m.layout_digest) return Error{Code::corrupt, fmt::format("{}: the layout's digest is another", file)};
+    WSYNC_TRY_VOID(check(stored.digests, stored.checkpoint.layout, 0).within(fmt::format("reading {}/{}", stored.path, kDigestsFile)));
+    WSYNC_TRY(const auto content, version_digest(stored.checkpoint.layout, {&stored.digests, 1}));
+    if (content != m.content_digest) return Error{Code::corrupt, fmt::format("{}: the content's digest is another", file)};
+    return {};
+}
+
+// Between looking and locking a publisher may retire a version; the next look finds a newer one.
+void pause_a_moment() {
+    const timespec moment{0, 1'000'000};
+    ::nanosleep(&moment, nullptr);
+}
+
+}  // namespace
+
+Result<StoredVersion> open_version(FileSystem& files, const std::string& path) {
+    auto pin = Pin::shared(path);
+    if (!pin) return std::move(pin).error();
+    StoredVersion stored{path, {}, {}, {}, *std::move(pin)};
+    WSYNC_TRY(stored.manifest, read_manifest(files, path));
+    Bytes digest_bytes;
+    WSYNC_TRY_VOID(check_side_files(files, stored, digest_bytes));
+    WSYNC_TRY(auto digests, decode_version_digests(digest_bytes, fmt::format("{}/{}", path, kDigestsFile)));
+    stored.digests = std::move(digests.blocks);
+    std::vector<OpenedFile> opened;
+    for (const WeightsFile& file : stored.manifest.files) {
+        const std::string name = path + "/" + file.name;
+        auto one = open_safetensors_file(files, name);
+        if (!one && one.error().code == Code::not_found) return Error{Code::corrupt, fmt::format("{} is missing", name)};
+        if (!one) return std::move(one).error();
+        if (one->region.bytes != file.bytes) {
+            return Error{Code::corrupt, fmt::format("{} has {} bytes, {} says {}", name, one->region.bytes, kVersionFile, file.bytes)};
+        }
+        if (one->header_digest != file.header_digest) {
+            return Error{Code::corrupt, fmt::format("{}: its first {} bytes are not what {} says", name, one->header.header_bytes, kVersionFile)};
+        }
+        if (opened.empty()) stored.checkpoint.metadata = one->header.metadata;
+        stored.checkpoint.files.push_back(name);
+        stored.checkpoint.placement.region_bytes.push_back(file.bytes);
+        stored.checkpoint.regions.push_back(one->region);
+        opened.push_back(*std::move(one));
+    }
+    WSYNC_TRY_VOID(place_tensors(digests.manifest, opened, stored));
+    WSYNC_TRY_VOID(check_digests(stored));
+    return stored;
+}
+
+Result<std::vector<VersionEntry>> list_versions(FileSystem& files, const std::string& root, const std::string& name) {
+    if (!is_version_name(name)) return Error{Code::invalid_argument, fmt::format("\"{}\" is no name for weights", name)};
+    const std::string directory = root + "/" + name;
+    std::vector<VersionEntry> versions;
+    auto listing = files.list(directory);
+    if (!listing) {
+        if (listing.error().code == Code::not_found) return versions;
+        return std::move(listing).error();
+    }
+    for (const DirectoryEntry& entry : listing->entries) {
+        const auto number = parse_directory_name(entry.name);
+        if (!entry.directory || !number) continue;
+        VersionEntry version;
+        version.number = *number;
+        version.path = directory + "/" + entry.name;
+        const auto manifest = read_manifest(files, version.path);
+        if (!manifest || manifest->version.name != name || VersionNumber{manifest->version.epoch, manifest->version.number} != *number) continue;
+        version.version = manifest->version;
+        for (const WeightsFile& f : manifest->files) version.bytes += f.bytes;
+        for (const SideFile& f : manifest->side_files) version.bytes += f.bytes;
+        versions.push_back(std::move(version));
+    }
+    std::sort(versions.begin(), versions.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
+    return versions;
+}
+
+Result<StoredVersion> open_latest_version(FileSystem& files, const std::string& root, const std::string& name) {
+    constexpr int kTries = 100;
+    Error last{Code::not_found, fmt::format("{}/{} holds no version", root, name)};
+    for (int i = 0; i < kTries; ++i) {
+        WSYNC_TRY(const auto versions, list_versions(files, root, name));
+        if (versions.empty()) return Error{Code::not_found, fmt::format("{}/{} holds no version", root, name)};
+        auto stored = open_version(files, versions.back().path);
+        if (stored) return stored;
+        last = std::move(stored).error();
+        if (last.code != Code::not_found && last.code != Code::unavailable) return last;
+        pause_a_moment();
+    }
+    return last;
+}
+
+}  // namespace wsync

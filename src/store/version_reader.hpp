@@ -1,0 +1,48 @@
+// Versions on disk, as readers see them: whole ones only, pinned while they are open.
+#pragma once
+
+#include "store/checkpoint.hpp"
+#include "store/pin.hpp"
+#include "store/version_manifest.hpp"
+#include "store/version_path.hpp"
+
+#include <functional>
+
+namespace wsync {
+
+struct StoredVersion {
+    std::string path;
+    VersionManifest manifest;
+    Checkpoint checkpoint;                // in the publisher's order of tensors
+    BlockDigests digests;                 // of checkpoint.layout, rank 0
+    Pin pin;                              // neither removed nor overwritten while this lives
+};
+
+// Proves all but the tensors' bytes: manifest, sizes, headers, side files, that they agree. Error{not_found}: there is
+// no version; {corrupt} names the file and what is wrong with it.
+[[nodiscard]] Result<StoredVersion> open_version(FileSystem& files, const std::string& path);
+
+struct VersionEntry {
+    VersionNumber number;
+    std::string path;
+    Version version;
+    std::uint64_t bytes = 0;              // of all its files
+};
+// Oldest first. Directories that hold no readable manifest of their own name are passed over. An empty list where the
+// name is not there.
+[[nodiscard]] Result<std::vector<VersionEntry>> list_versions(FileSystem& files, const std::string& root, const std::string& name);
+// Opens the newest. Error{not_found}: there is none.
+[[nodiscard]] Result<StoredVersion> open_latest_version(FileSystem& files, const std::string& root, const std::string& name);
+
+struct VerifyOptions {
+    std::uint64_t buffer_bytes = 32 << 20;
+    std::function<void(std::uint64_t done, std::uint64_t total)> progress;  // may be null
+};
+struct VerifiedVersion {
+    Version version;
+    std::uint64_t bytes = 0, blocks = 0;
+};
+// Reads every byte and compares it with the digests. Error{corrupt} names the file, the tensor and the block.
+[[nodiscard]] Result<VerifiedVersion> verify_version(FileSystem& files, const std::string& path, const VerifyOptions& options = {});
+
+}  // namespace wsync

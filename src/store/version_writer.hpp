@@ -1,0 +1,54 @@
+// A version goes to disk: whole and durable when write_version returns, never seen before it is.
+//
+// Into a directory of its own (.tmp-...): files preallocated, bytes by direct requests straight from the slab with their
+// digests on the way, each file synced, wsync.json last by rename, then the directory renamed to vEPOCH.NUMBER and its
+// parent synced. A crash at any point leaves the versions that were there and a .tmp- directory that the next writer
+// removes or uses again.
+#pragma once
+
+#include "store/checkpoint_files.hpp"
+#include "store/file_system.hpp"
+#include "store/version_manifest.hpp"
+#include "wsync/model/placement.hpp"
+
+namespace wsync {
+
+struct ExtraFile {
+    std::string name;                     // a plain file name: "config.json"
+    Bytes bytes;
+};
+
+struct WriteVersionOptions {
+    std::string root;                     // holds NAME/vEPOCH.NUMBER; made where its parent is there
+    Version version;                      // a digest of zeros: the directory's own content digest is it
+    std::uint64_t shard_bytes = kDefaultShardBytes;
+    SafetensorsMetadata metadata{{"format", "pt"}};
+    std::vector<ExtraFile> extra_files;
+    unsigned keep = 2;                    // newest versions that stay, this one included; 0: all. Pinned ones stay besides
+    // Overwrite the files of a retired version in place: half again to twice as fast. One retired version stays on disk
+    // for it. Readers with a pin are safe; leave it off where others map the files.
+    bool recycle = false;
+};
+
+// The weights: one rank's layout with every tensor whole, host memory.
+struct VersionContent {
+    const Layout* layout = nullptr;
+    const Placement* placement = nullptr;
+    std::span<const Region> regions;
+    const BlockDigests* expected = nullptr;  // what the bytes must digest to; null: they are what they are
+};
+
+struct WrittenVersion {
+    std::string path;
+    VersionManifest manifest;
+    std::uint64_t bytes = 0;              // of all files
+    bool recycled = false;
+    std::vector<std::string> notes;       // e.g. which version was kept because somebody reads it
+};
+
+// Error{resource_exhausted}: need, free and path, before the first byte; {corrupt}: the bytes are not what `expected`
+// says, naming tensor and block; {invalid_argument}: the version is there already. An Error after that point of no
+// return, the rename, says that the version is there but may not survive a power cut.
+[[nodiscard]] Result<WrittenVersion> write_version(FileSystem& files, const WriteVersionOptions& options, const VersionContent& content);
+
+}  // namespace wsync
