@@ -57,7 +57,7 @@ struct Tensor {
     std::span<const std::byte> bytes;      // packed row-major
 };
 
-// The tensors of a version, made as they are asked for.
+// The tensors of a version, made as they are asked for. Empty ones have no bytes and are not listed.
 class TensorRange {
 public:
     class iterator {
