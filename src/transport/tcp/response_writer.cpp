@@ -1,12 +1,13 @@
 #include "transport/tcp/response_writer.hpp"
 
+#include "transport/wire/readiness.hpp"
+
 #include <cerrno>
 #include <climits>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -24,7 +25,8 @@ Error lost(int error) { return Error{Code::peer_lost, errno_error(error, "sendin
 
 }  // namespace
 
-ResponseWriter::ResponseWriter(int socket, const WriterOptions& options) : socket_(socket), options_(options) {
+ResponseWriter::ResponseWriter(int socket, int peer_process, const WriterOptions& options)
+    : socket_(socket), peer_process_(peer_process), options_(options) {
     pieces_.reserve(kMaxPieces);
     if (!options_.splice) return;
     int ends[2];
@@ -193,17 +195,14 @@ Status ResponseWriter::send_zeros(std::uint64_t bytes, Error why) {
 
 // A peer that takes nothing for stall_timeout is given up; each bit of progress starts the time anew.
 Status ResponseWriter::wait_writable() {
-    const Deadline deadline(options_.stall_timeout);
-    for (;;) {
-        pollfd item{.fd = socket_, .events = POLLOUT, .revents = 0};
-        const int ready = ::poll(&item, 1, deadline.poll_milliseconds());
-        if (ready > 0) return {};
-        if (ready < 0 && errno != EINTR) return errno_error(errno, "poll of a peer's socket");
-        if (deadline.expired()) {
-            return Error{Code::timed_out, fmt::format("the peer took no byte for {} s",
-                                                      std::chrono::duration_cast<std::chrono::seconds>(options_.stall_timeout).count())};
-        }
+    std::array<pollfd, 2> items{pollfd{socket_, POLLOUT, 0}, pollfd{peer_process_, POLLIN, 0}};
+    WSYNC_TRY(const bool ready, wait_ready(items, Deadline(options_.stall_timeout)));
+    if (!ready) {
+        return Error{Code::timed_out, fmt::format("the peer took no byte for {} s",
+                                                  std::chrono::duration_cast<std::chrono::seconds>(options_.stall_timeout).count())};
     }
+    if (items[1].revents != 0) return Error{Code::peer_lost, "the peer died"};
+    return {};
 }
 
 void ResponseWriter::drop_sent(std::size_t bytes) {

@@ -5,8 +5,8 @@
 // A source that can't be read (a file that shrank) is replaced by zeros, so that the stream stays in step; the caller
 // asks take_source_error() and says so in the trailer.
 //
-// One thread. An Error means that the stream is of no more use: peer_lost, or timed_out when the peer took nothing for
-// stall_timeout.
+// One thread. An Error means that the stream is of no more use: peer_lost (a dead peer is lost although its forked child
+// may keep the socket open), or timed_out when the peer took nothing for stall_timeout.
 #pragma once
 
 #include "memory/region.hpp"
@@ -27,8 +27,8 @@ struct WriterOptions {
 
 class ResponseWriter {
 public:
-    // `socket` is borrowed and non-blocking.
-    ResponseWriter(int socket, const WriterOptions& options);
+    // `socket` is borrowed and non-blocking; `peer_process` is a pidfd of the peer or -1.
+    ResponseWriter(int socket, int peer_process, const WriterOptions& options);
 
     // Copied; at most kControlRoom bytes.
     [[nodiscard]] Status control(std::span<const std::byte> bytes);
@@ -52,7 +52,7 @@ private:
     [[nodiscard]] Status wait_writable();
     void drop_sent(std::size_t bytes);
 
-    int socket_;
+    int socket_, peer_process_;
     WriterOptions options_;
     UniqueFd pipe_in_, pipe_out_;
     Mode mode_ = Mode::copy;

@@ -18,7 +18,7 @@ class Server {
 public:
     Server(Stream& stream, Exposed& exposed, int client_process, const ServeOptions& options)
         : visit_(exposed, stream), exposed_(exposed), options_(options), reader_(stream.fd(), client_process, options.writer.stall_timeout),
-          writer_(stream.fd(), options.writer) {}
+          writer_(stream.fd(), client_process, options.writer) {}
 
     // Until the stream is of no more use.
     Status run() {
