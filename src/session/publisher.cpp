@@ -2,6 +2,8 @@
 
 #include "base/parallel.hpp"
 #include "session/session_state.hpp"
+#include "store/version_writer.hpp"
+#include "transport/file/file_transport.hpp"
 
 #include <fmt/format.h>
 #include <map>
@@ -11,6 +13,8 @@ namespace wsync {
 struct Publisher::Impl {
     std::shared_ptr<Session::Impl> session;  // outlives the publication
     std::shared_ptr<Publication> publication;
+    std::unique_ptr<Transport> bulk;         // of the version directory
+    std::unique_ptr<FileSystem> files;
     VersionSink sink;
 };
 
@@ -86,7 +90,7 @@ Result<Write> Publisher::begin_write(const BeginWriteOptions& options) {
 
 Result<Version> Publisher::publish(Write&& write, const PublishOptions& options) {
     if (write.publication_ != impl_->publication) return Error{Code::invalid_argument, "this write belongs to another publisher, or was published already", {}};
-    WSYNC_TRY(auto version, impl_->publication->publish(write.slab_, options.step, impl_->sink));
+    WSYNC_TRY(auto version, impl_->publication->publish(write.slab_, options.step, options.save ? impl_->sink : VersionSink()));
     write.publication_.reset();  // published: nothing to abandon
     return version;
 }
@@ -113,6 +117,28 @@ Result<Publisher> Session::publisher(const PublisherOptions& options) {
     WSYNC_TRY(auto opened, Publication::open(std::move(publication), *impl_->control, impl_->transports(), *impl_->kernels, &impl_->ledger)
                                .within(fmt::format("opening \"{}\" for publication", options.name)));
     made->publication = std::move(opened);
+    if (!options.version_directory.empty()) {
+        if (options.world != 1) {
+            return Error{Code::unsupported, "versions of several ranks are not written to disk: publish from one rank, or leave version_directory empty", {}};
+        }
+        FileOptions file_options;
+        file_options.kernels = impl_->kernels;
+        file_options.ledger = &impl_->ledger;
+        WSYNC_TRY(auto bulk, make_file_transport(file_options));
+        made->bulk = std::move(bulk);
+        made->files = make_file_system(made->bulk.get());
+        made->sink = [files = made->files.get(), layout = &made->publication->options().layout, root = options.version_directory,
+                      keep = options.keep_versions, recycle = options.recycle_versions](const Version& version, const Placement& placement, const Region& slab,
+                                                                                       const BlockDigests& digests) -> Result<std::string> {
+            WriteVersionOptions write;
+            write.root = root;
+            write.version = version;
+            write.keep = keep;
+            write.recycle = recycle;
+            WSYNC_TRY(auto written, write_version(*files, write, {layout, &placement, std::span(&slab, 1), &digests}));
+            return written.path;
+        };
+    }
     return Publisher(std::move(made));
 }
 

@@ -30,8 +30,8 @@ Result<Tensor> TensorRange::find(std::string_view name) const {
 const Version& StagedVersion::version() const { return version_->version; }
 TensorRange StagedVersion::tensors() const { return TensorRange(version_.get()); }
 const SyncReport& StagedVersion::report() const { return version_->report; }
-const Version& Pin::version() const { return version_->version; }
-TensorRange Pin::tensors() const { return TensorRange(version_.get()); }
+const Version& VersionPin::version() const { return version_->version; }
+TensorRange VersionPin::tensors() const { return TensorRange(version_.get()); }
 
 Receiver::Receiver(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Receiver::Receiver(Receiver&&) noexcept = default;
@@ -56,7 +56,7 @@ Result<SyncReport> Receiver::sync(const StageOptions& options) {
 Result<Version> Receiver::rollback() { return impl_->core->rollback(); }
 Result<std::optional<Version>> Receiver::newest() { return impl_->core->newest(); }
 Status Receiver::health() { return impl_->core->health(); }
-Pin Receiver::pin() const { return Pin(impl_->core->pin()); }
+VersionPin Receiver::pin() const { return VersionPin(impl_->core->pin()); }
 std::pair<std::uint64_t, std::uint64_t> Receiver::active_number() const noexcept { return impl_->core->active_number(); }
 void Receiver::interrupt() noexcept { impl_->core->interrupt(); }
 

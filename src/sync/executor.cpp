@@ -1,5 +1,6 @@
 #include "sync/executor.hpp"
 
+#include "transport/file/file_transport.hpp"
 #include "verify/at_rest.hpp"
 
 #include <algorithm>
@@ -125,7 +126,10 @@ void Executor::disconnect() {
 std::string Executor::transports_used() const {
     std::set<std::string> names;
     for (const auto& channels : channels_)
-        for (const auto& [key, attached] : channels) names.insert(attached.transport);
+        for (const auto& [key, attached] : channels) {
+            const auto engine = file_engine_name(*attached.channel);
+            names.insert(engine.empty() ? attached.transport : fmt::format("{} ({})", attached.transport, engine));
+        }
     std::string text;
     for (const auto& name : names) text += (text.empty() ? "" : "+") + name;
     return text;

@@ -206,8 +206,7 @@ Status Publication::digest_rest(std::uint32_t slab) {
 Result<std::optional<Version>> Publication::try_move_head(const PublicationRecord& own) {
     WSYNC_TRY(auto entries, control_.read(version_prefix(options_.name, epoch_.epoch, own.number)));
     if (entries.size() < options_.world) return std::optional<Version>();
-    ByteWriter list;
-    list.digest(epoch_.layout);
+    std::vector<Digest> lists;
     for (std::uint32_t rank = 0; rank < options_.world; ++rank) {
         const auto key = version_key(options_.name, epoch_.epoch, own.number, rank);
         const auto entry = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.key == key; });
@@ -216,9 +215,9 @@ Result<std::optional<Version>> Publication::try_move_head(const PublicationRecor
         if (record.step != own.step) {
             return Error{Code::invalid_argument, fmt::format("rank {} publishes version {} as step {}, rank {} as step {}", rank, own.number, record.step, options_.rank, own.step), {}};
         }
-        list.digest(record.digests);
+        lists.push_back(record.digests);
     }
-    Version version{options_.name, epoch_.run, epoch_.epoch, own.number, own.step, own.number - 1, digest_of(list.view())};
+    Version version{options_.name, epoch_.run, epoch_.epoch, own.number, own.step, own.number - 1, digest_of_version(epoch_.layout, lists)};
     while (true) {
         WSYNC_TRY(auto entry, read_one(control_, head_key(options_.name)));
         if (entry) {
@@ -248,8 +247,10 @@ Result<Version> Publication::publish(std::uint32_t slab, std::uint64_t step, con
     record.digests = digest_of(*digests);
     record.prepare_seconds = seconds_since(begin);
     if (sink) {
-        const Version version{options_.name, epoch_.run, epoch_.epoch, record.number, step, number_, record.digests};
+        const auto stored = steady_clock::now();
+        const Version version{options_.name, epoch_.run, epoch_.epoch, record.number, step, number_, digest_of_version(epoch_.layout, std::span(&record.digests, 1))};
         WSYNC_TRY(record.directory, sink(version, placement_, regions_[slab], writing_));
+        record.store_seconds = seconds_since(stored);
     }
     record.blocked_seconds = blocked_seconds_ + seconds_since(begin);
     {

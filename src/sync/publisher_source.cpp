@@ -33,6 +33,7 @@ public:
         SourceTimes times;
         for (const auto& part : parts_) {
             times.prepare_seconds = std::max(times.prepare_seconds, part.granted.publication.prepare_seconds);
+            times.store_seconds = std::max(times.store_seconds, part.granted.publication.store_seconds);
             times.blocked_seconds = std::max(times.blocked_seconds, part.granted.publication.blocked_seconds);
         }
         return times;

@@ -1,5 +1,6 @@
 #include "sync/receiver.hpp"
 
+#include "sync/directory_source.hpp"
 #include "sync/epoch.hpp"
 #include "sync/stopwatch.hpp"
 
@@ -86,13 +87,23 @@ Result<std::optional<Version>> ReceiverCore::look(Deadline deadline) {
     }
     WSYNC_TRY(auto head, read_head(control_, options_.name));
     if (!head || !is_news(head->version)) return std::optional<Version>();
-    if (source_ && head->version.epoch == source_epoch_) return std::optional<Version>(head->version);
+    if (source_ && !from_disk_ && head->version.epoch == source_epoch_) return std::optional<Version>(head->version);
     WSYNC_TRY_VOID(connect(head->version, deadline));
     return std::optional<Version>(head->version);
 }
 
 Status ReceiverCore::connect(const Version& version, Deadline deadline) {
     disconnect();
+    from_disk_ = options_.transports.front() == "disk";
+    if (from_disk_) {
+        const auto key = version_key(options_.name, version.epoch, version.number, 0);
+        WSYNC_TRY(auto entry, read_one(control_, key));
+        if (!entry) return Error{Code::unavailable, fmt::format("{} has no record any more", version.label()), {}};
+        WSYNC_TRY(auto publication, decode_publication(entry->value).within("reading " + key));
+        WSYNC_TRY(source_, open_directory_source(version, publication, kernels_, ledger_));
+        executor_ = std::make_unique<Executor>(options_.executor, source_->transports(), kernels_);
+        return make_plan_for_source();
+    }
     WSYNC_TRY(auto epoch, read_epoch(control_, options_.name));
     if (epoch.epoch != version.epoch) {
         return Error{Code::unavailable, fmt::format("{} belongs to an older epoch; its successor, epoch {}, has not published yet", version.label(), epoch.epoch), {}};
@@ -139,16 +150,17 @@ Status ReceiverCore::make_plan_for_source() {
 
 Status ReceiverCore::wait_for_news(Deadline deadline) {
     const auto until = deadline.sooner(kLookInterval);
-    if (!source_) {
+    const bool linked = source_ && !from_disk_;
+    if (!linked) {
         // The control plane is all there is to watch; the eventfd is looked at between its answers.
         auto changed = watch_->wait(until.sooner(std::chrono::milliseconds(50)));
         if (!changed && changed.error().code != Code::timed_out && changed.error().code != Code::cancelled) return std::move(changed).error();
     }
     std::vector<pollfd> polled{{wake_.get(), POLLIN, 0}};
-    if (source_)
+    if (linked)
         for (int fd : source_->news())
             if (fd >= 0) polled.push_back({fd, POLLIN, 0});
-    const int n = ::poll(polled.data(), polled.size(), source_ ? until.poll_milliseconds() : 0);
+    const int n = ::poll(polled.data(), polled.size(), linked ? until.poll_milliseconds() : 0);
     if (n < 0 && errno != EINTR) return errno_error(errno, "waiting for a version");
     if (n > 0 && polled[0].revents != 0) {
         std::uint64_t drained = 0;
@@ -228,7 +240,7 @@ Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage_version(const Version
     WSYNC_TRY_VOID(options_.use == Use::copy ? stage_copy(*staged, deadline) : stage_map(*staged, deadline));
     report.transport = executor_->transports_used();
     if (report.transport.empty()) report.transport = "none (nothing to move)";
-    report.method = options_.use == Use::copy ? (report.transport == "shm" ? "shm_copy" : report.transport) : "shm_map";
+    report.method = options_.use == Use::copy ? (report.transport == "shm" ? "shm_copy" : from_disk_ ? "disk" : report.transport) : "shm_map";
     if (ledger_) report.peak_extra_bytes = ledger_->peak_by_role();
     synced_ = true;
     return staged;

@@ -22,7 +22,7 @@ struct ReceiverCoreOptions {
     unsigned slabs = 2;                      // of a copying receiver: 1 in place, 2, 3 with rollback during a stage
     bool rollback = false;                   // in place: keeps the hold on the version before
     std::vector<std::span<std::byte>> slots; // memory to receive into, borrowed; the rest is allocated
-    std::vector<std::string> transports = {"shm", "tcp"};  // by preference; only these
+    std::vector<std::string> transports = {"shm", "tcp"};  // by preference, only these; first "disk": from version directories
     Verification verification = Verification::content;     // none: not verified, and every report says so
     bool reuse_blocks = true;                // blocks whose digests agree with what the slab holds aren't moved
     bool huge_pages = true;
@@ -125,6 +125,7 @@ private:
 
     std::unique_ptr<Source> source_;
     std::uint64_t source_epoch_ = 0;
+    bool from_disk_ = false;                 // a source of one version: the next one is opened anew
     std::unique_ptr<Executor> executor_;     // after source_: it borrows the source's transports
     Planned planned_;
     std::unique_ptr<SlotPool> slots_;

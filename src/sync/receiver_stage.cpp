@@ -39,6 +39,7 @@ Status ReceiverCore::stage_copy(ServedVersion& staged, Deadline deadline) {
 
     WSYNC_TRY(auto hold, source_->hold(staged.version, HoldKind::copy, binding.source_ranks, deadline));
     report.stages[Stage::prepare] = hold->times().prepare_seconds;
+    if (from_disk_) report.stages[Stage::expose] = hold->times().store_seconds;
     report.trainer_blocked_seconds = hold->times().blocked_seconds;
     report.stages[Stage::signal] = watch.lap();
 

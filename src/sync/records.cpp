@@ -30,6 +30,13 @@ Status finish(const ByteReader& in, std::uint16_t minor, RecordKind kind) {
 
 }  // namespace
 
+Digest digest_of_version(const Digest& layout, std::span<const Digest> ranks) {
+    ByteWriter list;
+    list.digest(layout);
+    for (const auto& rank : ranks) list.digest(rank);
+    return digest_of(list.view());
+}
+
 Status check_publication_name(const std::string& name) {
     const auto legal = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' || c == '+';
@@ -121,6 +128,7 @@ Bytes encode(const PublicationRecord& record) {
     ByteWriter out;
     out.begin_record(kPublicationKind).u64(record.number).u64(record.step).u32(record.slab).u64(record.generation).digest(record.digests);
     write_seconds(out, record.prepare_seconds);
+    write_seconds(out, record.store_seconds);
     write_seconds(out, record.blocked_seconds);
     out.text(record.directory);
     return out.take();
@@ -136,6 +144,7 @@ Result<PublicationRecord> decode_publication(std::span<const std::byte> bytes) {
     WSYNC_TRY(record.generation, in.u64());
     WSYNC_TRY(record.digests, in.digest());
     WSYNC_TRY(record.prepare_seconds, read_seconds(in));
+    WSYNC_TRY(record.store_seconds, read_seconds(in));
     WSYNC_TRY(record.blocked_seconds, read_seconds(in));
     WSYNC_TRY(record.directory, in.text(kMaxPathBytes));
     WSYNC_TRY_VOID(finish(in, minor, kPublicationKind));

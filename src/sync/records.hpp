@@ -11,7 +11,7 @@
 #include "base/process.hpp"
 #include "base/secret.hpp"
 #include "transport/transport.hpp"
-#include "wsync/sync/version.hpp"
+#include "wsync/model/version.hpp"
 
 namespace wsync {
 
@@ -35,7 +35,9 @@ struct PublicationRecord {
     std::uint32_t slab = 0;
     std::uint64_t generation = 0;
     Digest digests{};             // blob: the rank's block digests
-    double prepare_seconds = 0, blocked_seconds = 0;
+    double prepare_seconds = 0;   // digests
+    double store_seconds = 0;     // written to disk, where it was
+    double blocked_seconds = 0;   // of the trainer: begin_write's wait and publish
     std::string directory;        // where the version lies on disk, if it does
 };
 
@@ -43,6 +45,8 @@ struct HeadRecord {
     Version version;
 };
 
+// A version's digest: of the layout and of each rank's list of block digests, in order.
+[[nodiscard]] Digest digest_of_version(const Digest& layout, std::span<const Digest> ranks);
 [[nodiscard]] Status check_publication_name(const std::string& name);
 [[nodiscard]] std::string epoch_key(const std::string& name);
 [[nodiscard]] std::string head_key(const std::string& name);

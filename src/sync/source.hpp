@@ -5,7 +5,7 @@
 
 #include "sync/executor.hpp"
 #include "sync/holds.hpp"
-#include "wsync/sync/version.hpp"
+#include "wsync/model/version.hpp"
 
 #include <memory>
 
@@ -13,7 +13,7 @@ namespace wsync {
 
 // What one version costs and says, as its publisher reported it.
 struct SourceTimes {
-    double prepare_seconds = 0, blocked_seconds = 0;
+    double prepare_seconds = 0, store_seconds = 0, blocked_seconds = 0;
 };
 
 // The right to read one version from all source ranks; ends when destroyed. `number` names the version.

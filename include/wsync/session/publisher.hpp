@@ -4,7 +4,7 @@
 #include "wsync/base/deadline.hpp"
 #include "wsync/base/result.hpp"
 #include "wsync/model/layout.hpp"
-#include "wsync/sync/version.hpp"
+#include "wsync/model/version.hpp"
 
 #include <memory>
 #include <span>
@@ -26,6 +26,7 @@ struct PublisherOptions {
     unsigned threads = 1;              // for snapshots and digests; the trainer's host has other work
     std::string version_directory;     // also writes each version to disk, under this directory; world 1 only
     unsigned keep_versions = 2;        // on disk; versions that somebody reads stay
+    bool recycle_versions = true;      // overwrite retired files in place; off where foreign readers map them
     std::chrono::steady_clock::duration lease_time = std::chrono::seconds(5);
     Deadline open_deadline = std::chrono::seconds(15);  // for an older publisher's lease to end
 };
@@ -73,6 +74,7 @@ struct BeginWriteOptions {
 
 struct PublishOptions {
     std::uint64_t step = 0;
+    bool save = true;                  // also to the version directory, where there is one
 };
 
 // One rank's publisher. Movable; one thread.

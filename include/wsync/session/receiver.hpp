@@ -5,7 +5,7 @@
 #include "wsync/base/result.hpp"
 #include "wsync/model/layout.hpp"
 #include "wsync/report/sync_report.hpp"
-#include "wsync/sync/version.hpp"
+#include "wsync/model/version.hpp"
 
 #include <functional>
 #include <memory>
@@ -40,7 +40,7 @@ struct ReceiverOptions {
     Use use = Use::copy;                   // copy | map_then_install | serve_in_place
     unsigned slabs = 2;                    // of a copying receiver: 1 in place, 2, 3 with rollback during a stage
     bool rollback = false;                 // serve_in_place: keep the hold on the version before (the trainer needs 3 slabs)
-    std::vector<std::string> transports;   // by preference, only these; empty: shm on one host, else tcp
+    std::vector<std::string> transports;   // by preference, only these: shm, tcp; or disk alone. Empty: shm on one host, else tcp
     Verification verification = Verification::content;  // none: every report says so
     bool reuse_blocks = true;              // blocks that are here already are not moved
     bool huge_pages = true;
@@ -48,7 +48,7 @@ struct ReceiverOptions {
     std::function<void(std::uint64_t moved_bytes, std::uint64_t total_bytes)> progress;  // called from the budget's threads
 };
 
-// One wanted box of a tensor. The bytes live as long as the StagedVersion or Pin they came from.
+// One wanted box of a tensor. The bytes live as long as the StagedVersion or VersionPin they came from.
 struct Tensor {
     std::string_view name;
     DType dtype = DType::f32;
@@ -102,7 +102,7 @@ private:
 };
 
 // Keeps the version that was active when it was taken from being recycled. Copyable; any thread.
-class Pin {
+class VersionPin {
 public:
     explicit operator bool() const { return version_ != nullptr; }  // false: nothing was active
     [[nodiscard]] const Version& version() const;
@@ -110,7 +110,7 @@ public:
 
 private:
     friend class Receiver;
-    explicit Pin(std::shared_ptr<const ServedVersion> version) : version_(std::move(version)) {}
+    explicit VersionPin(std::shared_ptr<const ServedVersion> version) : version_(std::move(version)) {}
     std::shared_ptr<const ServedVersion> version_;
 };
 
@@ -136,7 +136,7 @@ public:
     [[nodiscard]] Result<std::optional<Version>> newest();
     // Error{corrupt} when what is served may be mixed bytes ("poisoned").
     [[nodiscard]] Status health();
-    [[nodiscard]] Pin pin() const;
+    [[nodiscard]] VersionPin pin() const;
     // {epoch, number} of the active version, {0, 0} for none.
     [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> active_number() const noexcept;
     // A stage under way answers Error{cancelled}. Also from a signal handler.

@@ -86,6 +86,26 @@ TEST_F(SessionTest, ServesThePublishersOwnPages) {
     }
 }
 
+TEST_F(SessionTest, ReceivesFromDiskEvenAfterTheTrainer) {
+    auto session = open();
+    auto options = publisher_options();
+    options.version_directory = scratch_.path() + "/versions";
+    auto publisher = std::optional(session.publisher(options).value());
+    auto receiver = session.receiver(receiver_options(Use::copy, "disk")).value();
+    for (std::uint64_t v = 1; v <= 4; ++v) {
+        auto version = publish_version(*publisher, layout_, v, v);
+        ASSERT_OK(version);
+        if (v == 4) publisher.reset();
+        auto report = receiver.sync({.deadline = 5s});
+        ASSERT_OK(report);
+        EXPECT_EQ(report->version, version->label());
+        EXPECT_EQ(report->method, "disk");
+        EXPECT_THAT(report->transport, ::testing::StartsWith("file"));
+        EXPECT_GT(report->stages[Stage::expose], 0);
+        EXPECT_TRUE(holds_version(receiver.pin().tensors(), model_, v, tensors_));
+    }
+}
+
 TEST_F(SessionTest, APinKeepsItsVersion) {
     auto session = open();
     auto publisher = session.publisher(publisher_options(2)).value();
