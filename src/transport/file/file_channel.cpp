@@ -107,7 +107,7 @@ Result<std::size_t> FileChannel::submit(std::span<const Transfer> transfers) {
     if (!write_prepared_ && std::any_of(transfers.begin(), transfers.end(), [](const Transfer& t) { return t.op == Op::write; })) {
         if (identity_.allow_write) WSYNC_TRY_VOID(prepare_writes());
     }
-    const std::size_t open = jobs_.open_jobs();
+    const std::size_t open = jobs_.open_jobs() + jobs_.done();  // completions that nobody has taken yet fill the queue too
     const std::size_t room = open < kMaxJobs ? kMaxJobs - open : 0;
     const std::size_t accepted = std::min(room, transfers.size());
     for (const Transfer& t : transfers.first(accepted)) {
