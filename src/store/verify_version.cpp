@@ -44,7 +44,11 @@ Status compare(const StoredVersion& stored, const BlockInFile& block, const Dige
 Result<VerifiedVersion> verify_version(FileSystem& files, const std::string& path, const VerifyOptions& options) {
     WSYNC_TRY(const auto stored, open_version(files, path));
     HostBufferOptions buffer_options;
-    buffer_options.bytes = std::max<std::uint64_t>(options.buffer_bytes, 4 << 20);
+    // A small model needs no large buffer, and fresh memory is slower than the disk.
+    std::uint64_t largest = 4096;
+    for (const WeightsFile& file : stored.manifest.files) largest = std::max(largest, file.bytes);
+    buffer_options.bytes = std::min(std::max<std::uint64_t>(options.buffer_bytes, 4 << 20), largest);
+    buffer_options.prefault = false;
     WSYNC_TRY(const auto buffer, HostBuffer::make(buffer_options));
     const Region memory = HostBuffer::region(buffer);
     const std::uint64_t total = stored.checkpoint.layout.manifest().bytes();
