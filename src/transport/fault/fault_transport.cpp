@@ -39,11 +39,12 @@ private:
         Transfer transfer;
         Fate fate = Fate::pass;
     };
-    // A completion on its way out.
+    // A completion on its way out. Those that wait for something are behind those that don't.
     struct Held {
         Completion completion;
         std::optional<Deadline> until;  // a delay's end
         bool overtaken = true;          // false: waits for a later one to pass
+        bool waits = false;             // delayed or reordered
     };
     [[nodiscard]] Result<bool> accept(const Transfer& transfer);
     [[nodiscard]] std::size_t release(std::span<Completion> out);
@@ -87,7 +88,7 @@ Result<bool> FaultChannel::accept(const Transfer& transfer) {
         return true;
     }
     if (fate == Fate::fail) {
-        held_.push_back({{transfer.ticket, Error{Code::io_error, fmt::format("injected fault: transfer {} failed", number), {}}, {}, {}}, {}, true});
+        held_.push_front({{transfer.ticket, Error{Code::io_error, fmt::format("injected fault: transfer {} failed", number), {}}, {}, {}}, {}, true, false});
         return true;
     }
     Transfer inside = transfer;
@@ -108,7 +109,7 @@ void FaultChannel::land(Completion completion) {
     const auto [transfer, fate] = at->second;
     const std::uint64_t number = completion.ticket;
     completion.ticket = transfer.ticket;
-    Held held{std::move(completion), {}, true};
+    Held held{std::move(completion), {}, true, fate == Fate::delay || fate == Fate::reorder};
     if (fate == Fate::corrupt && held.completion.status && transfer.op == Op::read && transfer.row_bytes != 0 && transfer.rows != 0) {
         fault::flip_one_byte(transfer, fault::mix(shared_->policy.seed, number, 0));
         if (transfer.want_digest) {
@@ -119,13 +120,12 @@ void FaultChannel::land(Completion completion) {
     if (fate == Fate::delay) held.until = Deadline(shared_->policy.delay_by);
     flying_.erase(at);
     if (fate == Fate::reorder) held.overtaken = false;
-    if (fate == Fate::reorder || fate == Fate::delay) {
+    if (held.waits) {
         held_.push_back(std::move(held));
         return;
     }
-    // This one passes those that wait to be overtaken.
     for (auto& waiting : held_) waiting.overtaken = true;
-    held_.push_front(std::move(held));
+    held_.insert(std::find_if(held_.begin(), held_.end(), [](const Held& one) { return one.waits; }), std::move(held));
 }
 
 std::size_t FaultChannel::release(std::span<Completion> out) {
