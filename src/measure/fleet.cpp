@@ -1,0 +1,188 @@
+#include "measure/fleet.hpp"
+
+#include "measure/fleet_process.hpp"
+#include "memory/memory_limit.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+namespace wsync {
+namespace {
+
+constexpr auto kStartTime = std::chrono::minutes(5);
+
+Stage stage_from_name(std::string_view name) {
+    for (int i = 0; i < kStageCount; ++i)
+        if (name_of(static_cast<Stage>(i)) == name) return static_cast<Stage>(i);
+    return Stage::move;
+}
+
+Synced to_synced(const Json& answer) {
+    Synced synced;
+    synced.version = answer.value("version", "");
+    synced.method = answer.value("method", "");
+    synced.transport = answer.value("transport", "");
+    synced.verification = answer.value("verification", "");
+    synced.first = answer.value("first", false);
+    synced.bytes_needed = answer.value("bytes_needed", std::uint64_t{0});
+    synced.bytes_moved = answer.value("bytes_moved", std::uint64_t{0});
+    synced.peak_extra_bytes = answer.value("extra", std::uint64_t{0});
+    synced.rss_growth_bytes = answer.value("rss_growth", std::uint64_t{0});
+    for (const auto& [name, seconds] : answer["stages"].items()) synced.stages[stage_from_name(name)] = seconds.get<double>();
+    return synced;
+}
+
+ProcessMemory to_memory(const Json& answer) {
+    ProcessMemory memory;
+    memory.rss_anon = answer.value("rss_anon", std::uint64_t{0});
+    memory.rss_shmem = answer.value("rss_shmem", std::uint64_t{0});
+    memory.page_tables = answer.value("page_tables", std::uint64_t{0});
+    for (const auto& [role, bytes] : answer["ledger"].items()) {
+        memory.ledger_peak[role] = bytes.get<std::uint64_t>();
+        (role.find("slab") != std::string::npos ? memory.slab_bytes : memory.extra_bytes) += bytes.get<std::uint64_t>();
+    }
+    memory.slab_bytes += answer.value("slots", std::uint64_t{0});
+    return memory;
+}
+
+bool copies(const std::string& method) { return method != "shm_map"; }
+
+}  // namespace
+
+double Synced::hand_over_seconds() const { return stages.total() - stages[Stage::prepare] - stages[Stage::expose]; }
+
+std::uint64_t memory_need(const FleetOptions& options) {
+    const auto bytes = options.source.manifest().bytes();
+    const bool copying = std::any_of(options.methods.begin(), options.methods.end(), copies);
+    std::uint64_t trainers = 0;
+    for (std::uint32_t r = 0; r < options.source.ranks(); ++r) trainers += 3 * options.source.bytes_of(r);  // parameters, slab, spare slab
+    return trainers + (copying ? 2 * bytes * options.receivers : 0) + (std::uint64_t{64} << 20) * (options.receivers + options.source.ranks());
+}
+
+Result<std::unique_ptr<Fleet>> Fleet::start(FleetOptions options) {
+    const auto need = memory_need(options);
+    WSYNC_TRY_VOID(check_memory(need, fmt::format("{} trainer process(es) with parameters and two slabs, {} receiver(s) with two", options.source.ranks(), options.receivers))
+                       .within("starting the fleet: choose a smaller model, fewer receivers, or shm_map alone"));
+    std::unique_ptr<Fleet> fleet(new Fleet(std::move(options)));
+    std::string scratch = "/tmp/wsync-fleet-XXXXXX";
+    if (::mkdtemp(scratch.data()) == nullptr) return errno_error(errno, "making a scratch directory in /tmp");
+    fleet->scratch_ = scratch;
+    if (!fleet->options_.disk_directory.empty()) {
+        std::string disk = fleet->options_.disk_directory + "/wsync-fleet-XXXXXX";
+        if (::mkdtemp(disk.data()) == nullptr) return errno_error(errno, "making a scratch directory in " + fleet->options_.disk_directory);
+        fleet->disk_ = disk;
+    }
+    WSYNC_TRY_VOID(fleet->start_trainers());
+    WSYNC_TRY_VOID(fleet->start_receivers());
+    return fleet;
+}
+
+Fleet::~Fleet() {
+    for (auto& child : receivers_) (void)child.send({{"do", "quit"}});
+    for (auto& child : receivers_) (void)child.join(std::chrono::seconds(2));
+    for (auto& child : trainers_) (void)child.send({{"do", "quit"}});
+    for (auto& child : trainers_) (void)child.join(std::chrono::seconds(5));
+    receivers_.clear();
+    trainers_.clear();
+    std::error_code ignored;
+    if (!scratch_.empty()) std::filesystem::remove_all(scratch_, ignored);
+    if (!disk_.empty()) std::filesystem::remove_all(disk_, ignored);
+}
+
+Status Fleet::start_trainers() {
+    trainers_.clear();
+    const FleetPlace place{"dir:" + scratch_ + "/control", scratch_ + "/s", disk_, fmt::format("run-{}", ++run_)};
+    for (std::uint32_t rank = 0; rank < options_.source.ranks(); ++rank) {
+        WSYNC_TRY(auto child, Child::spawn(fmt::format("trainer {}", rank), [&](Conversation& parent) { return run_trainer(parent, options_, place, rank); }));
+        trainers_.push_back(std::move(child));
+    }
+    for (auto& trainer : trainers_) {
+        if (options_.progress) options_.progress(0, "the trainer draws its weights");
+        WSYNC_TRY(auto ready, trainer.receive(kStartTime));
+        (void)ready;
+    }
+    return {};
+}
+
+Status Fleet::restart_trainer() { return start_trainers(); }
+
+Status Fleet::start_receivers() {
+    const FleetPlace place{"dir:" + scratch_ + "/control", scratch_ + "/s", disk_, ""};
+    for (unsigned i = 0; i < options_.receivers; ++i) {
+        WSYNC_TRY(auto child, Child::spawn(fmt::format("receiver {}", i + 1), [&](Conversation& parent) { return run_receiver(parent, options_, place, i); }));
+        receivers_.push_back(std::move(child));
+    }
+    for (auto& receiver : receivers_) {
+        if (options_.progress) options_.progress(0, "the receivers touch their memory");
+        WSYNC_TRY(auto ready, receiver.receive(kStartTime));
+        (void)ready;
+    }
+    return {};
+}
+
+Result<Published> Fleet::publish(std::uint64_t step, bool save, Deadline deadline) {
+    for (auto& trainer : trainers_) WSYNC_TRY_VOID(trainer.send({{"do", "publish"}, {"step", step}, {"save", save}}));
+    Published published;
+    for (auto& trainer : trainers_) {
+        WSYNC_TRY(auto answer, trainer.receive(deadline));
+        if (answer.value("number", std::uint64_t{0}) >= published.number) published.label = answer.value("label", "");
+        published.number = answer.value("number", std::uint64_t{0});
+        published.seconds = std::max(published.seconds, answer.value("seconds", 0.0));
+        published.blocked_seconds = std::max(published.blocked_seconds, answer.value("blocked_seconds", 0.0));
+    }
+    return published;
+}
+
+Result<std::vector<Synced>> Fleet::sync(const std::string& method, Deadline deadline) {
+    std::vector<Synced> all(receivers_.size());
+    std::vector<bool> asked(receivers_.size());
+    for (std::size_t i = 0; i < receivers_.size(); ++i) {
+        auto sent = receivers_[i].send({{"do", "sync"}, {"method", method}, {"deadline_ms", deadline.poll_milliseconds()}});
+        asked[i] = sent.has_value();
+        if (!sent) all[i].error = std::move(sent).error();
+    }
+    for (std::size_t i = 0; i < receivers_.size(); ++i) {
+        if (!asked[i]) continue;
+        auto answer = receivers_[i].receive(deadline);
+        if (answer) {
+            all[i] = to_synced(*answer);
+        } else {
+            all[i].error = std::move(answer).error();
+        }
+    }
+    return all;
+}
+
+Status Fleet::audit(const std::string& method) {
+    Json expected = Json::object();
+    for (auto& trainer : trainers_) {
+        WSYNC_TRY(auto answer, trainer.ask({{"do", "audit"}}, std::chrono::minutes(2)));
+        expected.update(answer["digests"]);
+    }
+    for (auto& receiver : receivers_) WSYNC_TRY_VOID(receiver.send({{"do", "audit"}, {"method", method}}));
+    std::optional<Error> wrong;
+    for (auto& receiver : receivers_) {
+        WSYNC_TRY(auto answer, receiver.receive(std::chrono::minutes(2)));
+        for (const auto& [name, digest] : expected.items()) {
+            if (answer["digests"].value(name, "") == digest.get<std::string>()) continue;
+            if (!wrong) wrong = Error{Code::corrupt, fmt::format("{} holds other bytes in {} than the trainer ({})", receiver.name(), name, method), {}};
+        }
+    }
+    if (wrong) return *std::move(wrong);
+    return {};
+}
+
+Result<ProcessMemory> Fleet::trainer_memory() {
+    WSYNC_TRY(auto answer, trainers_.front().ask({{"do", "memory"}}, std::chrono::seconds(30)));
+    return to_memory(answer);
+}
+
+Result<ProcessMemory> Fleet::receiver_memory(unsigned index) {
+    WSYNC_TRY(auto answer, receivers_[index].ask({{"do", "memory"}}, std::chrono::seconds(30)));
+    return to_memory(answer);
+}
+
+}  // namespace wsync

@@ -1,0 +1,133 @@
+// The receiver: one wsync receiver for each method, the copying ones over the same memory.
+#include "measure/fleet_process.hpp"
+#include "memory/host_buffer.hpp"
+#include "memory/memory_limit.hpp"
+#include "wsync/model/placement.hpp"
+
+#include <fmt/format.h>
+
+namespace wsync {
+namespace {
+
+class ReceiverProcess {
+public:
+    ReceiverProcess(const FleetOptions& options, const FleetPlace& place, unsigned index) : options_(options), place_(place), index_(index) {}
+
+    Status open() {
+        SessionOptions session;
+        session.control = place_.control;
+        session.socket_directory = place_.sockets;
+        session.kernels = options_.kernels;
+        if (options_.prepare_receiver) options_.prepare_receiver(session, index_);
+        WSYNC_TRY(auto opened, Session::open(session));
+        session_.emplace(std::move(opened));
+
+        WSYNC_TRY(const auto whole, Layout::replicated(options_.source.manifest(), 1));
+        WSYNC_TRY(const auto placement, pack(whole, 0));
+        std::vector<std::span<std::byte>> slots;
+        for (const auto& method : options_.methods) {
+            ReceiverOptions receiver;
+            receiver.name = kFleetName;
+            receiver.id = fmt::format("{} ({})", index_ + 1, method);
+            receiver.budget.threads = options_.threads;
+            receiver.reuse_blocks = false;  // every round moves every byte
+            receiver.huge_pages = options_.huge_pages;
+            if (method == "shm_map") {
+                receiver.use = Use::serve_in_place;
+                receiver.transports = {"shm"};
+            } else {
+                receiver.transports = {method == "shm_copy" ? "shm" : method};
+                // Two slabs as an engine has them (active and staging), shared by the methods, which take turns.
+                while (slots.size() < 2) {
+                    HostBufferOptions buffer;
+                    buffer.bytes = std::max<std::uint64_t>(placement.bytes(), 1);
+                    buffer.prefault_threads = options_.threads;
+                    WSYNC_TRY(auto made, HostBuffer::make(buffer).within("making a receiver's slab"));
+                    slots.push_back(made->bytes());
+                    buffers_.push_back(std::move(made));
+                }
+                receiver.sink.slots = slots;
+            }
+            WSYNC_TRY(auto made, session_->receiver(receiver));
+            receivers_.emplace(method, std::move(made));
+        }
+        return {};
+    }
+
+    Result<Json> handle(const Json& message) {
+        const auto what = message.value("do", "");
+        if (what == "memory") {
+            auto memory = memory_message(*session_);
+            std::uint64_t slots = 0;
+            for (const auto& buffer : buffers_) slots += buffer->bytes().size();
+            memory["slots"] = slots;
+            return memory;
+        }
+        const auto it = receivers_.find(message.value("method", ""));
+        if (it == receivers_.end()) return Error{Code::invalid_argument, "this receiver is not prepared for " + message.value("method", ""), {}};
+        if (what == "sync") return sync(it->second, message);
+        if (what == "audit") return audit(it->second);
+        if (what == "active") {
+            const auto pin = it->second.pin();
+            return Json{{"version", pin ? pin.version().label() : ""}};
+        }
+        return Error{Code::invalid_argument, "the receiver does not know how to " + what, {}};
+    }
+
+private:
+    Result<Json> sync(Receiver& receiver, const Json& message) {
+        session_->reset_peak();
+        const auto before = kernel_memory();
+        const auto held = session_->peak_extra_bytes();
+        WSYNC_TRY(auto report, receiver.sync({.deadline = std::chrono::milliseconds(message.value("deadline_ms", 60'000))}));
+        const auto after = kernel_memory();
+        std::uint64_t extra = 0;
+        for (const auto& [role, bytes] : session_->peak_extra_bytes())
+            if (role.find("slab") == std::string::npos) extra += bytes;
+        Json answer{{"version", report.version},
+                    {"method", report.method},
+                    {"transport", report.transport},
+                    {"verification", name_of(report.verification)},
+                    {"first", report.first},
+                    {"bytes_needed", report.bytes_needed},
+                    {"bytes_moved", report.bytes_moved},
+                    {"extra", extra},
+                    {"rss_growth", before && after && after->rss_anon > before->rss_anon ? after->rss_anon - before->rss_anon : 0}};
+        for (int i = 0; i < kStageCount; ++i) {
+            const auto stage = static_cast<Stage>(i);
+            answer["stages"][std::string(name_of(stage))] = report.stages[stage];
+        }
+        return answer;
+    }
+
+    Result<Json> audit(Receiver& receiver) {
+        const auto pin = receiver.pin();
+        if (!pin) return Error{Code::not_found, "nothing is active", {}};
+        Json digests = Json::object();
+        for (const auto tensor : pin.tensors()) digests[std::string(tensor.name)] = digest_of(tensor.bytes).hex();
+        return Json{{"digests", digests}, {"version", pin.version().label()}};
+    }
+
+    const FleetOptions& options_;
+    const FleetPlace& place_;
+    unsigned index_;
+    std::optional<Session> session_;
+    std::vector<std::shared_ptr<HostBuffer>> buffers_;
+    std::map<std::string, Receiver> receivers_;
+};
+
+}  // namespace
+
+int run_receiver(Conversation& parent, const FleetOptions& options, const FleetPlace& place, unsigned index) {
+    ReceiverProcess receiver(options, place, index);
+    auto opened = receiver.open();
+    if (!parent.send(opened ? Json{{"ready", true}} : error_message(opened.error())) || !opened) return 1;
+    while (true) {
+        auto message = parent.receive(Deadline::never());
+        if (!message || message->value("do", "") == "quit") return 0;
+        auto answer = receiver.handle(*message);
+        if (!parent.send(answer ? *answer : error_message(answer.error()))) return 1;
+    }
+}
+
+}  // namespace wsync
