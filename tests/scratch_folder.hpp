@@ -7,13 +7,15 @@
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 
 namespace wsync::testing {
 
 class ScratchFolder {
 public:
-    ScratchFolder() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "wsync-test-XXXXXX").string();
+    ScratchFolder() : ScratchFolder(std::filesystem::temp_directory_path()) {}
+    explicit ScratchFolder(const std::filesystem::path& above) {
+        std::string pattern = (above / "wsync-test-XXXXXX").string();
         if (::mkdtemp(pattern.data()) == nullptr) std::abort();
         path_ = pattern;
     }
@@ -30,6 +32,11 @@ public:
 private:
     std::string path_;
 };
+
+// Where an fsync costs nothing, if there is such a place.
+[[nodiscard]] inline std::filesystem::path memory_folder() {
+    return ::access("/dev/shm", W_OK) == 0 ? std::filesystem::path("/dev/shm") : std::filesystem::temp_directory_path();
+}
 
 [[nodiscard]] inline std::string read_whole_file(const std::string& path) {
     std::ifstream in(path, std::ios::binary);

@@ -10,20 +10,21 @@ namespace wsync {
 
 std::string lease_path(std::string_view id) { return fmt::format("leases/{}", id); }
 
-LeaseKeeper::LeaseKeeper(Folder folder) : folder_(std::move(folder)), process_(::getpid()) {}
+LeaseKeeper::LeaseKeeper(Folder folder) : folder_(std::move(folder)), process_(::getpid()), renewal_(std::make_unique<Renewal>()) {}
 
 LeaseKeeper::~LeaseKeeper() {
-    // A forked child has a copy of this object, but neither its thread nor its leases.
+    // A forked child has a copy of this object, but neither its thread nor its leases; what the thread waits in can't be
+    // destroyed without it, so the copy is left where it is.
     if (::getpid() != process_) {
-        if (thread_.joinable()) thread_.detach();
+        (void)renewal_.release();
         return;
     }
     {
-        const std::lock_guard lock(mutex_);
-        stopping_ = true;
+        const std::lock_guard lock(renewal_->mutex);
+        renewal_->stopping = true;
     }
-    wake_.notify_all();
-    if (thread_.joinable()) thread_.join();
+    renewal_->wake.notify_all();
+    if (renewal_->thread.joinable()) renewal_->thread.join();
 }
 
 Result<std::string> LeaseKeeper::open(Deadline::clock::duration time_to_live) {
@@ -35,19 +36,19 @@ Result<std::string> LeaseKeeper::open(Deadline::clock::duration time_to_live) {
     const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(time_to_live).count();
     const LeaseRecord record{digest_of(nonce).hex(), std::move(self), static_cast<std::uint64_t>(ns), 0};
     WSYNC_TRY_VOID(folder_.write_file(lease_path(record.id), encode(record)));
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(renewal_->mutex);
     const auto period = time_to_live / 3;
-    owned_[record.id] = Owned{0, lease_counter_offset(record), period, Deadline::clock::now() + period, false};
-    if (!thread_.joinable()) thread_ = std::thread([this] { renew_until_stopped(); });
-    wake_.notify_all();
+    renewal_->owned[record.id] = Owned{0, lease_counter_offset(record), period, Deadline::clock::now() + period, false};
+    if (!renewal_->thread.joinable()) renewal_->thread = std::thread([this] { renew_until_stopped(); });
+    renewal_->wake.notify_all();
     return record.id;
 }
 
 bool LeaseKeeper::end(const std::string& id) {
     if (::getpid() != process_) return false;
     {
-        const std::lock_guard lock(mutex_);
-        owned_.erase(id);
+        const std::lock_guard lock(renewal_->mutex);
+        renewal_->owned.erase(id);
     }
     // Where it fails the lease ends by not being renewed.
     (void)folder_.remove_file(lease_path(id));
@@ -55,17 +56,17 @@ bool LeaseKeeper::end(const std::string& id) {
 }
 
 bool LeaseKeeper::owns(const std::string& id) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = owned_.find(id);
-    return found != owned_.end() && !found->second.lost;
+    const std::lock_guard lock(renewal_->mutex);
+    const auto found = renewal_->owned.find(id);
+    return found != renewal_->owned.end() && !found->second.lost;
 }
 
 Status LeaseKeeper::check(const std::string& id) const {
     bool lost = false;
     {
-        const std::lock_guard lock(mutex_);
-        const auto found = owned_.find(id);
-        if (found == owned_.end()) return Error{Code::invalid_argument, fmt::format("lease {} is not one of control dir:{}", id, folder_.path()), {}};
+        const std::lock_guard lock(renewal_->mutex);
+        const auto found = renewal_->owned.find(id);
+        if (found == renewal_->owned.end()) return Error{Code::invalid_argument, fmt::format("lease {} is not one of control dir:{}", id, folder_.path()), {}};
         lost = found->second.lost;
     }
     if (!lost) {
@@ -80,24 +81,24 @@ Status LeaseKeeper::check(const std::string& id) const {
 }
 
 void LeaseKeeper::renew_until_stopped() {
-    std::unique_lock lock(mutex_);
-    while (!stopping_) {
+    std::unique_lock lock(renewal_->mutex);
+    while (!renewal_->stopping) {
         auto next = Deadline::clock::time_point::max();
         std::string id;
-        for (const auto& [name, lease] : owned_) {
+        for (const auto& [name, lease] : renewal_->owned) {
             if (lease.lost || lease.due >= next) continue;
             next = lease.due;
             id = name;
         }
         if (id.empty()) {
-            wake_.wait(lock);
+            renewal_->wake.wait(lock);
             continue;
         }
         if (next > Deadline::clock::now()) {
-            wake_.wait_until(lock, next);
+            renewal_->wake.wait_until(lock, next);
             continue;
         }
-        auto& lease = owned_[id];
+        auto& lease = renewal_->owned[id];
         // Not "due + period": after a stop of the process one renewal is enough.
         lease.due = Deadline::clock::now() + lease.period;
         const auto counter = encode_lease_counter(++lease.counter);
@@ -106,7 +107,7 @@ void LeaseKeeper::renew_until_stopped() {
         const auto written = folder_.overwrite(lease_path(id), offset, counter);
         lock.lock();
         // Any other failure may pass; the lease is lost when its file is.
-        if (const auto found = owned_.find(id); found != owned_.end() && written && !*written) found->second.lost = true;
+        if (const auto found = renewal_->owned.find(id); found != renewal_->owned.end() && written && !*written) found->second.lost = true;
     }
 }
 

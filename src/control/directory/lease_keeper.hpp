@@ -42,15 +42,19 @@ private:
         Deadline::clock::time_point due{};
         bool lost = false;
     };
+    // What the thread works on.
+    struct Renewal {
+        std::mutex mutex;
+        std::condition_variable wake;
+        std::map<std::string, Owned, std::less<>> owned;
+        bool stopping = false;
+        std::thread thread;  // started at the first lease
+    };
     void renew_until_stopped();
 
     const Folder folder_;
     const pid_t process_;
-    mutable std::mutex mutex_;
-    std::condition_variable wake_;
-    std::map<std::string, Owned, std::less<>> owned_;
-    bool stopping_ = false;
-    std::thread thread_;  // last: started at the first lease
+    std::unique_ptr<Renewal> renewal_;
 };
 
 }  // namespace wsync
