@@ -1,0 +1,15 @@
+// Ctrl-C and SIGTERM: the verb under way is asked to stop, and cleans up as it does on any Error.
+#pragma once
+
+#include <functional>
+
+namespace wsync::tool {
+
+// From now on the first signal is noted (a second one kills as it always did). SIGPIPE is ignored.
+void catch_interrupts();
+// 0, or the signal's number.
+[[nodiscard]] int interrupted_by() noexcept;
+// Also called once from the signal handler: async-signal-safe things only, e.g. Receiver::interrupt.
+void on_interrupt(void (*wake)(void*), void* argument) noexcept;
+
+}  // namespace wsync::tool

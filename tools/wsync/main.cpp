@@ -1,0 +1,62 @@
+// wsync: rsync for model weights. Parses, runs one verb, prints one line for what went wrong.
+#include "interrupt.hpp"
+#include "verb.hpp"
+
+#include <cstdio>
+#include <fmt/format.h>
+
+namespace {
+
+using wsync::tool::Verb;
+
+constexpr Verb kVerbs[] = {
+    {"bench", "measure every way on this machine, beside the machine's limits",
+     "  wsync bench --model qwen2.5-0.5b\n  wsync bench --methods shm_copy tcp --receivers 2 --json\n  wsync bench limits",
+     wsync::tool::add_bench},
+};
+
+// CLI11 may say several things in several lines: the first one is what was wrong.
+std::string one_line(std::string text) {
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    for (char& c : text)
+        if (c == '\n' || c == '\r') c = ' ';
+    return text;
+}
+
+int exit_code(const wsync::Error& error) {
+    switch (error.code) {
+        case wsync::Code::invalid_argument: return 2;
+        case wsync::Code::cancelled: return wsync::tool::interrupted_by() == 0 ? 1 : 128 + wsync::tool::interrupted_by();
+        default: return 1;
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("rsync for model weights: from an RL trainer to its inference engines", "wsync");
+    app.set_version_flag("--version", "wsync " WSYNC_VERSION);
+    app.require_subcommand(1);
+    app.footer("wsync VERB --help shows a verb's options and examples.");
+    wsync::tool::Run run;
+    for (const auto& verb : kVerbs) {
+        auto* command = app.add_subcommand(verb.name, verb.summary);
+        command->footer(std::string("Examples:\n") + verb.examples);
+        command->callback([] {});
+        verb.add(*command, run);
+    }
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+        if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+        const auto verbs = app.get_subcommands();
+        fmt::print(stderr, "wsync{}{}: {} (--help shows what there is)\n", verbs.empty() ? "" : " ", verbs.empty() ? "" : verbs.front()->get_name(),
+                   one_line(e.what()));
+        return 2;
+    }
+    wsync::tool::catch_interrupts();
+    const auto status = run();
+    if (status) return std::fflush(stdout) == 0 ? 0 : 1;
+    fmt::print(stderr, "wsync {}: {}\n", app.get_subcommands().front()->get_name(), one_line(status.error().to_string()));
+    return exit_code(status.error());
+}
