@@ -54,8 +54,8 @@ void try_to_map(std::function<UniqueFd()> make, int& exit_status, bool& died) {
         auto slab = MappedSlab::map(std::move(fd), {.populate = true});
         if (!slab) ::_exit(1 + static_cast<int>(slab.error().code));
         unsigned sum = 0;
-        auto region = MappedSlab::region(*slab);
-        for (auto byte : *region.host_bytes()) sum += std::to_integer<unsigned>(byte);
+        auto bytes = *MappedSlab::region(*slab).host_bytes();
+        for (auto byte : bytes) sum += std::to_integer<unsigned>(byte);
         ::_exit(sum == 0xffffffffU ? 201 : 0);
     }
     int status = 0;
