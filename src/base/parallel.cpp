@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -15,7 +16,11 @@ void parallel_for(std::size_t count, unsigned threads, const std::function<void(
     const auto extra = std::min<std::size_t>(count, std::max(1u, threads)) - (count > 0 ? 1 : 0);
     std::vector<std::thread> others;
     others.reserve(extra);
-    for (std::size_t i = 0; i < extra; ++i) others.emplace_back(work);
+    try {
+        for (std::size_t i = 0; i < extra; ++i) others.emplace_back(work);
+    } catch (const std::system_error&) {
+        // The system gives no more threads: those that there are do it all.
+    }
     work();
     for (auto& thread : others) thread.join();
 }
