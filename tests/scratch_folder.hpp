@@ -1,7 +1,8 @@
-// A fresh folder of a test, removed with all that is in it.
+// A test's fresh folder, and whole files in it.
 #pragma once
 
-#include <cstdlib>
+#include "temporary_directory.hpp"
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -11,31 +12,11 @@
 
 namespace wsync::testing {
 
-class ScratchFolder {
-public:
-    ScratchFolder() : ScratchFolder(std::filesystem::temp_directory_path()) {}
-    explicit ScratchFolder(const std::filesystem::path& above) {
-        std::string pattern = (above / "wsync-test-XXXXXX").string();
-        if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-        path_ = pattern;
-    }
-    ~ScratchFolder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    ScratchFolder(const ScratchFolder&) = delete;
-    ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-    [[nodiscard]] const std::string& path() const { return path_; }
-    [[nodiscard]] std::string operator/(std::string_view name) const { return path_ + "/" + std::string(name); }
-
-private:
-    std::string path_;
-};
+using ScratchFolder = TemporaryDirectory;
 
 // Where an fsync costs nothing, if there is such a place.
-[[nodiscard]] inline std::filesystem::path memory_folder() {
-    return ::access("/dev/shm", W_OK) == 0 ? std::filesystem::path("/dev/shm") : std::filesystem::temp_directory_path();
+[[nodiscard]] inline std::string memory_folder() {
+    return ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path().string();
 }
 
 [[nodiscard]] inline std::string read_whole_file(const std::string& path) {
