@@ -79,6 +79,7 @@ std::vector<TransportUnderTest> transport_rows() {
     rows.push_back({.name = "shm", .make = make_shm, .make_source = slab_source, .exporter_serves = false, .attachment_is_work = true});
     rows.push_back({.name = "tcp_host", .make = make_tcp, .make_source = host_source});
     rows.push_back({.name = "tcp_slab", .make = make_tcp, .make_source = slab_source});
+    rows.push_back({.name = "tcp_file", .make = make_tcp, .make_source = file_source});
     TransportUnderTest file{.name = "file",
                             .make = make_file,
                             .make_source = file_source,
