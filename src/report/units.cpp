@@ -5,24 +5,31 @@
 namespace wsync {
 namespace {
 
-// Three significant digits, as far as they stand behind the point.
-std::string three_digits(double value) { return value < 10 ? fmt::format("{:.2f}", value) : value < 100 ? fmt::format("{:.1f}", value) : fmt::format("{:.0f}", value); }
+// Three significant digits, as far as they stand behind the point; the limits lie where rounding adds a digit.
+std::string three_digits(double value) {
+    if (value < 9.995) return fmt::format("{:.2f}", value);
+    if (value < 99.95) return fmt::format("{:.1f}", value);
+    return fmt::format("{:.0f}", value);
+}
+
+// What "{:.0f}" still shows as 999.
+constexpr double kThousand = 999.5;
 
 }  // namespace
 
 std::string show_bytes(std::uint64_t bytes) {
-    const auto value = static_cast<double>(bytes);
     if (bytes < 1000) return fmt::format("{} B", bytes);
-    if (value < 1e6) return three_digits(value / 1e3) + " kB";
-    if (value < 1e9) return three_digits(value / 1e6) + " MB";
-    if (value < 1e12) return three_digits(value / 1e9) + " GB";
-    return three_digits(value / 1e12) + " TB";
+    const char* const units[] = {"kB", "MB", "GB", "TB"};
+    auto value = static_cast<double>(bytes) / 1e3;
+    std::size_t unit = 0;
+    for (; unit < 3 && value >= kThousand; ++unit) value /= 1e3;
+    return fmt::format("{} {}", three_digits(value), units[unit]);
 }
 
 std::string show_seconds(double seconds) {
-    if (seconds < 1e-3) return fmt::format("{:.0f} us", seconds * 1e6);
-    if (seconds < 1) return three_digits(seconds * 1e3) + " ms";
-    if (seconds < 60) return fmt::format("{:.2f} s", seconds);
+    if (seconds * 1e6 < kThousand) return fmt::format("{:.0f} us", seconds * 1e6);
+    if (seconds * 1e3 < kThousand) return three_digits(seconds * 1e3) + " ms";
+    if (seconds < 59.995) return fmt::format("{:.2f} s", seconds);
     return fmt::format("{:.1f} min", seconds / 60);
 }
 
