@@ -16,6 +16,7 @@
 namespace wsync {
 namespace {
 
+constexpr std::uint64_t kSmallBytes = 64 << 10;  // not worth an allocation of its own
 constexpr std::uint64_t kPlainBytes = 1 << 20;  // up to here a system call is faster than setting up a channel
 
 template <class Call>
@@ -79,7 +80,7 @@ Status PosixFileSystem::create(const std::string& path, std::optional<std::uint6
     }
     if (static_cast<std::uint64_t>(st.st_blocks) * 512 < *bytes || st.st_size < size) {
         // Zeroed space at once: a full disk is known before the first byte, and the writes need no allocation.
-        int result = *bytes == 0 ? 0 : retrying([&] { return ::fallocate(fd.get(), 0, 0, size); });
+        int result = *bytes < kSmallBytes ? 0 : retrying([&] { return ::fallocate(fd.get(), 0, 0, size); });
         if (result != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) result = 0;  // the free space has been looked at
         if (result == 0) result = retrying([&] { return ::ftruncate(fd.get(), size); });
         if (result != 0) return errno_error(errno, fmt::format("allocating {} bytes for {}", *bytes, path));

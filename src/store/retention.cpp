@@ -89,15 +89,17 @@ Result<std::vector<std::string>> retire_versions(FileSystem& files, const std::s
             notes.push_back(fmt::format("{} stays: somebody reads it", path));
             continue;
         }
-        // Out of the readers' sight, durably, before anything in it changes.
         const std::string gone = fmt::format("{}/{}{}-{}", directory, kSparePrefix, directory_name(version), unique_suffix());
         WSYNC_TRY_VOID(files.rename(path, gone));
-        WSYNC_TRY_VOID(files.sync(directory));
         if (recycle && !spare) {
+            // Not synced: a power cut gives the version back, whole. Who uses its files first takes its manifest away,
+            // durably (clear_out).
             spare = true;
-        } else {
-            WSYNC_TRY_VOID(remove_tree(files, gone));
+            continue;
         }
+        // Out of the readers' sight, durably, before anything in it goes.
+        WSYNC_TRY_VOID(files.sync(directory));
+        WSYNC_TRY_VOID(remove_tree(files, gone));
     }
     return notes;
 }

@@ -125,7 +125,9 @@ Status Writing::make_directories() {
 }
 
 bool Writing::wants(const std::string& name) const {
-    return std::any_of(plan_.files.begin(), plan_.files.end(), [&](const CheckpointFile& f) { return f.name == name; });
+    return name == kDigestsFile || (name == kSafetensorsIndexName && !plan_.index.empty()) ||
+           std::any_of(plan_.files.begin(), plan_.files.end(), [&](const CheckpointFile& f) { return f.name == name; }) ||
+           std::any_of(options_.extra_files.begin(), options_.extra_files.end(), [&](const ExtraFile& f) { return f.name == name; });
 }
 
 std::uint64_t Writing::side_bytes() const {
@@ -202,7 +204,6 @@ Status Writing::write_rest(const std::string& path) {
     WSYNC_TRY_VOID(write_side_file(path, std::string(kDigestsFile), encode(VersionDigests{layout.manifest(), digests_})));
     if (!plan_.index.empty()) WSYNC_TRY_VOID(write_side_file(path, std::string(kSafetensorsIndexName), as_bytes_of(plan_.index)));
     for (const ExtraFile& extra : options_.extra_files) WSYNC_TRY_VOID(write_side_file(path, extra.name, extra.bytes));
-    WSYNC_TRY_VOID(files_.sync(path));
 
     manifest_.version = options_.version;
     manifest_.layout_digest = layout.digest();
@@ -212,7 +213,7 @@ Status Writing::write_rest(const std::string& path) {
     const std::string file = fmt::format("{}/{}", path, kVersionFile);
     WSYNC_TRY_VOID(write_small_file(files_, file + ".tmp", as_bytes_of(text)));
     WSYNC_TRY_VOID(files_.rename(file + ".tmp", file));
-    return files_.sync(path);
+    return files_.sync(path);  // all names in it at once: nobody looks before the directory itself is renamed
 }
 
 Result<WrittenVersion> Writing::commit(Workspace workspace) {

@@ -61,7 +61,7 @@ std::string system_words(int number) { return std::generic_category().message(nu
 
 }  // namespace
 
-FileSystemFacts filesystem_of(int fd) {
+FileSystemFacts filesystem_kind(int fd) {
     FileSystemFacts facts;
     struct statfs fs {};
     if (::fstatfs(fd, &fs) == 0) {
@@ -75,6 +75,11 @@ FileSystemFacts filesystem_of(int fd) {
             facts.name = fmt::format("file system {:#x}", number);
         }
     }
+    return facts;
+}
+
+FileSystemFacts filesystem_of(int fd) {
+    FileSystemFacts facts = filesystem_kind(fd);
     struct stat st {};
     if (::fstat(fd, &st) == 0) {
         const auto words = mount_words(st.st_dev);
@@ -129,7 +134,8 @@ std::string io_uring_obstacle() {
     }
 }
 
-Result<FileEngineReport> choose_engine(const FileOptions& options, const FileSystemFacts& facts, const DirectRules& rules) {
+Result<FileEngineReport> choose_engine(const FileOptions& options, const FileSystemFacts& facts, const DirectRules& rules,
+                                       const std::string& obstacle) {
     FileEngineReport report;
     report.filesystem = facts.name;
     report.device = facts.device;
@@ -150,7 +156,6 @@ Result<FileEngineReport> choose_engine(const FileOptions& options, const FileSys
         report.reason = "io_uring is switched off";
         return report;
     }
-    const auto obstacle = io_uring_obstacle();
     if (!obstacle.empty()) {
         if (options.engine == FileEngine::io_uring) return Error{Code::unsupported, fmt::format("io_uring was asked for, but {}", obstacle), {}};
         report.reason = obstacle;
@@ -197,7 +202,7 @@ Result<FileEngineReport> describe_file_engine(const std::string& directory, cons
             rules.reason = fmt::format("{} refuses O_DIRECT: {}", facts.name, system_words(error));
         }
     }
-    return choose_engine(options, facts, rules);
+    return choose_engine(options, facts, rules, io_uring_obstacle());
 }
 
 }  // namespace wsync

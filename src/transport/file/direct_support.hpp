@@ -11,6 +11,9 @@ struct FileSystemFacts {
     bool memory = false;         // tmpfs, ramfs: no device behind it
     bool network = false;        // many buffered requests are better than few direct ones
 };
+// Of fstatfs alone; `device` stays empty.
+[[nodiscard]] FileSystemFacts filesystem_kind(int fd);
+// With the mount table's words.
 [[nodiscard]] FileSystemFacts filesystem_of(int fd);
 
 // How O_DIRECT wants its requests.
@@ -26,8 +29,9 @@ struct DirectRules {
 // Whether this process may use io_uring: empty, or why not. Asks the kernel each time (a few microseconds).
 [[nodiscard]] std::string io_uring_obstacle();
 
-// Engine, directness and the reason, from the parts above and what the caller asked for. Error{unsupported} where he
-// insists on what is not there.
-[[nodiscard]] Result<FileEngineReport> choose_engine(const FileOptions& options, const FileSystemFacts& facts, const DirectRules& rules);
+// Engine, directness and the reason, from the parts above (`obstacle`: io_uring's) and what the caller asked for.
+// Error{unsupported} where he insists on what is not there.
+[[nodiscard]] Result<FileEngineReport> choose_engine(const FileOptions& options, const FileSystemFacts& facts, const DirectRules& rules,
+                                                     const std::string& obstacle);
 
 }  // namespace wsync::file_transport

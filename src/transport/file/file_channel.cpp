@@ -43,15 +43,15 @@ unsigned thread_count(const FileOptions& options, const FileSystemFacts& facts, 
 }  // namespace
 
 Result<std::unique_ptr<FileChannel>> FileChannel::make(const FileOptions& options, const FileIdentity& identity, UniqueFd buffered, UniqueFd direct,
-                                                       const DirectRules& rules, FileEngineReport report) {
+                                                       const FileSystemFacts& facts, const DirectRules& rules, FileEngineReport report) {
     UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!event) return errno_error(errno, "making an eventfd");
     return std::unique_ptr<FileChannel>(
-        new FileChannel(options, identity, std::move(buffered), std::move(direct), rules, std::move(report), std::move(event)));
+        new FileChannel(options, identity, std::move(buffered), std::move(direct), facts, rules, std::move(report), std::move(event)));
 }
 
-FileChannel::FileChannel(const FileOptions& options, const FileIdentity& identity, UniqueFd buffered, UniqueFd direct, const DirectRules& rules,
-                         FileEngineReport report, UniqueFd event)
+FileChannel::FileChannel(const FileOptions& options, const FileIdentity& identity, UniqueFd buffered, UniqueFd direct, const FileSystemFacts& facts,
+                         const DirectRules& rules, FileEngineReport report, UniqueFd event)
     : options_(options),
       identity_(identity),
       buffered_(std::move(buffered)),
@@ -65,7 +65,7 @@ FileChannel::FileChannel(const FileOptions& options, const FileIdentity& identit
                [this](std::uint64_t offset, std::uint64_t bytes) { return resident(buffered_.get(), offset, bytes); }),
       bounce_(options.chunk_bytes, std::min<std::size_t>(kMaxBounceSlots, kMaxBounceBytes / options.chunk_bytes), options.ledger),
       max_bytes_under_way_(options.queue_depth * options.chunk_bytes),
-      worker_threads_(thread_count(options, filesystem_of(buffered_.get()), report_)) {
+      worker_threads_(thread_count(options, facts, report_)) {
     // Readahead is ours; it would also spoil the question whether a range is cached.
     ::posix_fadvise(buffered_.get(), 0, 0, POSIX_FADV_RANDOM);
 }
@@ -128,6 +128,7 @@ Result<std::size_t> FileChannel::submit(std::span<const Transfer> transfers) {
 }
 
 void FileChannel::issue() {
+    if (closed_) return;
     if (direct_refused_ && report_.direct) {
         report_.direct = false;
         report_.engine = "threads";
@@ -202,12 +203,11 @@ void FileChannel::start_in_ring(Chunk chunk) {
         index = free_indices_.back();
         free_indices_.pop_back();
     }
-    Chunk& kept = in_ring_[index] = std::move(chunk);
+    in_ring_[index] = {std::move(chunk), 0};
+    Chunk& kept = in_ring_[index].chunk;
     std::byte* memory = kept.slot != nullptr ? kept.slot : kept.pieces.front().memory;
     const bool prepared = kept.op == Op::read ? ring_->prepare_read(file_.direct_fd, memory, kept.bytes, kept.offset, index)
                                               : ring_->prepare_write(file_.direct_fd, memory, kept.bytes, kept.offset, index);
-    ring_bytes_ += kept.bytes;
-    ++ring_requests_;
     if (!prepared) {
         moved_.push_back({index, -EAGAIN});  // more room in the queue than we use: can't happen, and is handled as a short request
         return;
@@ -218,9 +218,9 @@ void FileChannel::start_in_ring(Chunk chunk) {
         moved_.push_back({index, 0});
         return;
     }
-    // The device is at it; the processor digests meanwhile.
-    if (kept.op == Op::write && kept.slot == nullptr)
-        for (const Piece& p : kept.pieces) jobs_.digest_source(p);
+    ring_bytes_ += kept.bytes;
+    ++ring_requests_;
+    if (kept.op == Op::write && kept.slot == nullptr) to_digest_.push_back(index);
 }
 
 void FileChannel::start_in_worker(Chunk chunk) {
@@ -287,7 +287,12 @@ void FileChannel::fail_all(const Chunk& chunk, const Error& error) {
 // Takes in what has ended; no waiting, no work on the bytes.
 void FileChannel::reap() {
     if (ring_ != nullptr) {
-        ring_->reap([this](std::uint64_t tag, int result) { moved_.push_back({static_cast<std::size_t>(tag), result}); });
+        ring_->reap([this](std::uint64_t tag, int result) {
+            const auto index = static_cast<std::size_t>(tag);
+            ring_bytes_ -= in_ring_[index].chunk.bytes;
+            --ring_requests_;
+            moved_.push_back({index, result});
+        });
     }
     const std::lock_guard lock(finished_mutex_);
     for (std::byte* slot : finished_)
@@ -296,26 +301,45 @@ void FileChannel::reap() {
     finished_.clear();
 }
 
+// The digests of a write's next few pieces.
+void FileChannel::digest_some(std::size_t index) {
+    constexpr std::uint64_t kAtOnce = 2 << 20;  // then the ring is looked at again
+    InRing& request = in_ring_[index];
+    for (std::uint64_t bytes = 0; request.digested < request.chunk.pieces.size() && bytes < kAtOnce; ++request.digested) {
+        const Piece& piece = request.chunk.pieces[request.digested];
+        jobs_.digest_source(piece);
+        bytes += piece.bytes;
+    }
+}
+
 void FileChannel::finish_one() {
     const Moved moved = moved_.front();
     moved_.pop_front();
-    Chunk chunk = std::move(in_ring_[moved.index]);
+    if (const auto waiting = std::find(to_digest_.begin(), to_digest_.end(), moved.index); waiting != to_digest_.end()) {
+        to_digest_.erase(waiting);
+        while (in_ring_[moved.index].digested < in_ring_[moved.index].chunk.pieces.size()) digest_some(moved.index);
+    }
+    const Chunk chunk = std::move(in_ring_[moved.index].chunk);
     free_indices_.push_back(moved.index);
-    ring_bytes_ -= chunk.bytes;
-    --ring_requests_;
-    // The device gets its next request before we look at these bytes.
-    if (!closed_) issue();
     if (!chunk.pieces.empty()) conclude(chunk, moved.result, 0);
     if (chunk.slot != nullptr) bounce_.give_back(chunk.slot);
 }
 
-void FileChannel::finish_requests(std::span<Completion> out) {
-    reap();
-    issue();
-    while (!moved_.empty() && jobs_.done() < out.size()) {
-        finish_one();
+// Digests and copies, in small steps: between them the device gets what it has room for.
+void FileChannel::work_on_bytes(std::span<Completion> out) {
+    for (;;) {
         reap();
         issue();
+        if (jobs_.done() >= out.size()) return;
+        if (!moved_.empty()) {
+            finish_one();
+        } else if (!to_digest_.empty()) {
+            const std::size_t index = to_digest_.front();
+            digest_some(index);
+            if (in_ring_[index].digested == in_ring_[index].chunk.pieces.size()) to_digest_.pop_front();
+        } else {
+            return;
+        }
     }
 }
 
@@ -323,7 +347,7 @@ Result<std::size_t> FileChannel::wait(std::span<Completion> out, Deadline deadli
     if (out.empty()) return std::size_t{0};
     const bool poll_only = deadline.expired();
     for (;;) {
-        finish_requests(out);
+        work_on_bytes(out);
         if (const std::size_t n = jobs_.take_done(out); n > 0) return n;
         if (poll_only) return std::size_t{0};
         if (jobs_.open_jobs() == 0) return std::size_t{0};
@@ -346,7 +370,7 @@ void FileChannel::close() {
     }
     planner_.drain([&](Job* job, std::uint64_t at) { jobs_.abandon(job, at, cancelled); });
     // Requests to a disk can't be taken back, and the kernel writes into the targets until they end.
-    while (ring_requests_ > moved_.size()) {
+    while (ring_requests_ > 0) {
         ring_->wait_one();
         reap();
     }

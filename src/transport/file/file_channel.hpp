@@ -18,7 +18,8 @@ class FileChannel final : public Channel {
 public:
     // The files are open and have been compared with the identity.
     [[nodiscard]] static Result<std::unique_ptr<FileChannel>> make(const FileOptions& options, const FileIdentity& identity, UniqueFd buffered,
-                                                                   UniqueFd direct, const DirectRules& rules, FileEngineReport report);
+                                                                   UniqueFd direct, const FileSystemFacts& facts, const DirectRules& rules,
+                                                                   FileEngineReport report);
     ~FileChannel() override;
 
     Result<Region> map() override;
@@ -30,8 +31,8 @@ public:
     [[nodiscard]] std::string engine_name() const { return report_.name(); }
 
 private:
-    FileChannel(const FileOptions& options, const FileIdentity& identity, UniqueFd buffered, UniqueFd direct, const DirectRules& rules,
-                FileEngineReport report, UniqueFd event);
+    FileChannel(const FileOptions& options, const FileIdentity& identity, UniqueFd buffered, UniqueFd direct, const FileSystemFacts& facts,
+                const DirectRules& rules, FileEngineReport report, UniqueFd event);
     [[nodiscard]] Status check(const Transfer& transfer) const;
     [[nodiscard]] Status prepare_writes();
     void issue();
@@ -41,7 +42,8 @@ private:
     void start_in_worker(Chunk chunk);
     void reap();
     void finish_one();
-    void finish_requests(std::span<Completion> out);
+    void digest_some(std::size_t index);
+    void work_on_bytes(std::span<Completion> out);
     // Of a request by itself, on any thread.
     void run_direct(const Chunk& chunk);
     void conclude(const Chunk& chunk, std::int64_t result, std::uint64_t moved);
@@ -65,7 +67,12 @@ private:
         std::size_t index;
         int result;
     };
-    std::vector<Chunk> in_ring_;                 // a chunk's index is its request's tag
+    struct InRing {
+        Chunk chunk;
+        std::size_t digested = 0;                // pieces of a write whose digests are taken while the device is at it
+    };
+    std::vector<InRing> in_ring_;                // the index is the request's tag
+    std::deque<std::size_t> to_digest_;
     std::vector<std::size_t> free_indices_;
     std::deque<Moved> moved_;                    // by the ring; not delivered yet
     std::uint64_t ring_bytes_ = 0;               // under way in the ring

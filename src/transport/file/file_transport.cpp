@@ -53,6 +53,7 @@ public:
 private:
     FileOptions options_;
     ProcessIdentity self_;
+    std::string obstacle_ = io_uring_obstacle();  // asked once; a ring that can't be made later is a fallback all the same
     Capabilities capabilities_;
 };
 
@@ -108,7 +109,7 @@ Result<std::unique_ptr<Channel>> FileTransport::attach(const Descriptor& descrip
         return Error{Code::corrupt, fmt::format("{} has {} bytes, not {}: it changed after it had been exposed", identity.path, st.st_size,
                                                 identity.file_bytes)};
     }
-    const auto facts = filesystem_of(buffered.get());
+    const auto facts = filesystem_kind(buffered.get());
     auto rules = direct_rules(buffered.get(), facts, options_.direct);
     UniqueFd direct;
     if (rules.possible) {
@@ -121,8 +122,8 @@ Result<std::unique_ptr<Channel>> FileTransport::attach(const Descriptor& descrip
             return Error{Code::not_found, fmt::format("{} was replaced while it was being opened", identity.path)};
         }
     }
-    WSYNC_TRY(auto report, choose_engine(options_, facts, rules));
-    WSYNC_TRY(auto channel, FileChannel::make(options_, identity, std::move(buffered), std::move(direct), rules, std::move(report)));
+    WSYNC_TRY(auto report, choose_engine(options_, facts, rules, obstacle_));
+    WSYNC_TRY(auto channel, FileChannel::make(options_, identity, std::move(buffered), std::move(direct), facts, rules, std::move(report)));
     return std::unique_ptr<Channel>(std::move(channel));
 }
 

@@ -99,6 +99,32 @@ TEST_F(Crashes, AtEveryOperationOfAVersionInRecycledFiles) {
     every_prefix(5, true, 1);
 }
 
+// Nothing but what the writers synced themselves lies between one version and the next: the second uses the files that the
+// first retired.
+TEST_F(Crashes, AtEveryOperationOfTwoVersionsInARow) {
+    std::vector<RecordedOperation> ignored;
+    for (std::uint64_t n = 1; n <= 3; ++n) record(n, true, 1, ignored);
+    CrashDisk disk(directory.path());
+    std::uint64_t durable = 3;
+    for (const std::uint64_t number : {4u, 5u, 6u}) {
+        std::vector<RecordedOperation> operations;
+        ASSERT_NO_FATAL_FAILURE(record(number, true, 1, operations));
+        for (const RecordedOperation& operation : operations) {
+            disk.replay(operation);
+            for (const auto outcome : {CrashDisk::Outcome::only_synced, CrashDisk::Outcome::names_ahead_of_bytes,
+                                       CrashDisk::Outcome::bytes_ahead_of_names, CrashDisk::Outcome::everything}) {
+                TemporaryDirectory after("/dev/shm");
+                disk.lay_out(outcome, after / "root");
+                std::vector<std::uint64_t> numbers;
+                ASSERT_NO_FATAL_FAILURE(expect_whole(after / "root", numbers)) << "version " << number << ", outcome " << static_cast<int>(outcome);
+                ASSERT_FALSE(numbers.empty());
+                ASSERT_GE(numbers.back(), durable);
+            }
+        }
+        durable = number;
+    }
+}
+
 // The double itself: without the syncs the same check must find mixtures, or it proves nothing.
 TEST_F(Crashes, TheDiskModelFindsMissingSyncs) {
     std::vector<RecordedOperation> operations;
