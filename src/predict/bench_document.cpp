@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace wsync {
@@ -14,7 +15,8 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kLargestDocument = 16u << 20;
 constexpr std::size_t kDeepest = 32;
-constexpr std::string_view kFamily = "wsync.bench/";
+// `wsync bench` writes the first, `wsync bench limits` the second: limits without methods.
+constexpr std::string_view kFamilies[] = {"wsync.bench/", "wsync.limits/"};
 constexpr std::string_view kMajor = "1";
 
 Error corrupt(std::string_view source, std::string_view what) {
@@ -32,7 +34,10 @@ Status check_schema(const Json& document, std::string_view source) {
     if (schema == document.end() || !schema->is_string()) return corrupt(source, "has no schema");
     const auto& name = schema->get_ref<const std::string&>();
     const std::string_view view = name;
-    const auto version = view.substr(0, kFamily.size()) == kFamily ? view.substr(kFamily.size()) : std::string_view{};
+    std::string_view version;
+    for (const auto family : kFamilies) {
+        if (view.substr(0, family.size()) == family) version = view.substr(family.size());
+    }
     if (version.substr(0, version.find('.')) != kMajor) {
         return Error{Code::unsupported,
                      fmt::format("{} has schema '{}', this wsync reads wsync.bench/1: a profile is what `wsync bench --json` writes", source,
@@ -59,6 +64,13 @@ Result<std::optional<double>> figure(const Json& object, const char* key, std::s
     return std::optional<double>{number};
 }
 
+// OBJECT.KEY.median
+Result<std::optional<double>> median(const Json& object, const char* key, std::string_view source, std::string_view where) {
+    const Json* spread = member(object, key);
+    if (spread == nullptr) return std::optional<double>{};
+    return figure(*spread, "median", source, fmt::format("{}.steady.{}", where, key));
+}
+
 Result<MeasuredMethod> read_method(const Json& entry, std::string_view source, std::size_t index) {
     const std::string where = fmt::format("methods[{}]", index);
     MeasuredMethod method;
@@ -69,17 +81,24 @@ Result<MeasuredMethod> read_method(const Json& entry, std::string_view source, s
     WSYNC_TRY(const auto bytes, figure(entry, "bytes", source, where));
     if (!bytes || *bytes > 9e18) return corrupt(source, where + " has no size in bytes");
     method.bytes = static_cast<std::uint64_t>(*bytes);
+    WSYNC_TRY(const auto receivers, figure(entry, "receivers", source, where));
+    method.receivers = receivers ? static_cast<unsigned>(std::min(*receivers, 1e6)) : 1;
     const Json* steady = member(entry, "steady");
-    const Json* seconds = steady != nullptr ? member(*steady, "seconds") : nullptr;
-    if (seconds == nullptr) return corrupt(source, where + " has no steady.seconds");
-    WSYNC_TRY(const auto median, figure(*seconds, "median", source, where + ".steady.seconds"));
-    if (!median) return corrupt(source, where + " has no steady.seconds.median");
-    method.seconds = *median;
-    if (const Json* stages = member(*steady, "stages"); stages != nullptr && stages->is_object()) {
-        for (const auto& [name, unused] : stages->items()) {
-            WSYNC_TRY(const auto stage, figure(*stages, name.c_str(), source, where + ".steady.stages", true));
-            if (stage) method.stages[name] = *stage;
-        }
+    if (steady == nullptr) return corrupt(source, where + " has no steady syncs");
+    WSYNC_TRY(const auto all_stages, median(*steady, "seconds", source, where));
+    if (!all_stages) return corrupt(source, where + " has no steady.seconds.median");
+    WSYNC_TRY(const auto hand_over, median(*steady, "hand_over_seconds", source, where));
+    WSYNC_TRY(const auto rate, figure(entry, "bytes_per_second", source, where));
+    const Json* stages = member(*steady, "stages");
+    if (stages != nullptr && method.id == "disk") {
+        WSYNC_TRY(method.write_seconds, figure(*stages, "expose", source, where + ".steady.stages", true));
+    }
+    // A version on disk is written before it is announced; what is done in other stages before is the publisher's own.
+    if (hand_over) {
+        method.seconds = *hand_over + method.write_seconds.value_or(0);
+    } else {
+        method.write_seconds.reset();
+        method.seconds = rate && method.id != "disk" ? static_cast<double>(method.bytes) * method.receivers / *rate : *all_stages;
     }
     if (const Json* first = member(entry, "first"); first != nullptr && first->is_object()) {
         if (const Json* total = member(*first, "seconds"); total != nullptr && total->is_number()) {

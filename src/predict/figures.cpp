@@ -1,6 +1,7 @@
 #include "predict/figures.hpp"
 
 #include "wsync/predict/compare.hpp"
+#include "wsync/report/table.hpp"
 
 #include <fmt/format.h>
 
@@ -8,15 +9,6 @@
 #include <sstream>
 
 namespace wsync {
-
-namespace {
-
-// Characters, not bytes: continuation bytes take no column.
-std::size_t width_of(const std::string& text) {
-    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
-}  // namespace
 
 std::string fine_duration_text(double seconds) {
     if (seconds > 0 && seconds < 0.00005) return fmt::format("{:.0f} us", std::max(1.0, seconds * 1e6));
@@ -34,18 +26,16 @@ std::string bytes_text(double bytes) {
 }
 
 std::string columns_text(const std::vector<std::vector<std::string>>& rows, std::size_t indent) {
-    std::vector<std::size_t> widths;
-    for (const auto& row : rows) {
-        widths.resize(std::max(widths.size(), row.size()));
-        for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
-    }
-    std::string text;
-    for (const auto& row : rows) {
-        std::string line(indent, ' ');
-        for (std::size_t i = 0; i < row.size(); ++i) line += row[i] + std::string(widths[i] - width_of(row[i]) + 2, ' ');
-        line.erase(line.find_last_not_of(' ') + 1);
-        text += line + "\n";
-    }
+    if (rows.empty()) return {};
+    std::size_t columns = 0;
+    for (const auto& row : rows) columns = std::max(columns, row.size());
+    std::vector<Table::Column> titles(columns);
+    for (std::size_t i = 0; i < rows.front().size(); ++i) titles[i].title = rows.front()[i];
+    Table table(std::move(titles));
+    for (std::size_t i = 1; i < rows.size(); ++i) table.add(rows[i]);
+    std::istringstream lines(table.render());
+    std::string text, line;
+    while (std::getline(lines, line)) text += std::string(line.empty() ? 0 : indent, ' ') + line + "\n";
     return text;
 }
 
@@ -53,7 +43,7 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t wid
     std::istringstream words(text);
     std::string all, line, word;
     while (words >> word) {
-        if (!line.empty() && width_of(line) + 1 + width_of(word) > width) {
+        if (!line.empty() && text_width(line) + 1 + text_width(word) > width) {
             all += std::string(indent, ' ') + line + "\n";
             line.clear();
         }

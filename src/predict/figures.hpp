@@ -13,8 +13,7 @@ namespace wsync {
 [[nodiscard]] std::string stage_text(double seconds);
 // "140 GB", "0.5 GB", "72 B".
 [[nodiscard]] std::string bytes_text(double bytes);
-// Columns aligned to their widest cell, two blanks between them, no blanks at the end of a line; `indent` blanks before.
-// The first row is the heading. Cells are UTF-8, every character one column wide.
+// A Table of left-aligned cells with `indent` blanks before every line. The first row is the heading.
 [[nodiscard]] std::string columns_text(const std::vector<std::vector<std::string>>& rows, std::size_t indent);
 // The text broken into lines of at most `width` characters, each with `indent` blanks before and a newline behind.
 [[nodiscard]] std::string wrapped(const std::string& text, std::size_t indent, std::size_t width);

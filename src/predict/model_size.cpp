@@ -84,14 +84,6 @@ Result<ModelSize> model_size_from_parameters(std::string_view count, std::string
                      static_cast<std::uint64_t>(bytes), bytes / kBytesPerGigabyte};
 }
 
-Result<ModelSize> model_size_from_catalogue(std::string_view id) {
-    WSYNC_TRY(const Manifest manifest, catalogue_manifest(id).or_else([&](Error error) -> Result<Manifest> {
-        if (error.code != Code::not_found) return error;
-        return bad_size("model", id, "is not known");
-    }));
-    return model_size_of(std::string(id), manifest);
-}
-
 Result<ModelSize> model_size_of(std::string name, const Manifest& manifest) {
     if (manifest.bytes() == 0) return Error{Code::invalid_argument, fmt::format("{} holds no bytes: nothing to compare", name), {}};
     return ModelSize{std::move(name), manifest.bytes(), static_cast<double>(manifest.bytes()) / kBytesPerGigabyte};

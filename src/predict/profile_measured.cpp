@@ -1,4 +1,5 @@
 // The third kind of profile: this machine, as `wsync bench` found it.
+#include "predict/figures.hpp"
 #include "wsync/predict/measured.hpp"
 
 #include <fmt/format.h>
@@ -13,7 +14,8 @@ constexpr const char* kReceiver = "receiver memory";
 constexpr const char* kMemoryEnds = "shared memory ends at the host; use tcp or disk";
 
 std::string rate_note(const MeasuredMethod& measured) {
-    return fmt::format("{:.3g} GB took {:.3g} s", static_cast<double>(measured.bytes) / kBytesPerGigabyte, measured.seconds);
+    const std::string receivers = measured.receivers > 1 ? fmt::format(" to each of {} receivers at once", measured.receivers) : "";
+    return fmt::format("{} took {}{}", bytes_text(static_cast<double>(measured.bytes)), fine_duration_text(measured.seconds), receivers);
 }
 
 double rate_of(const MeasuredMethod& measured) { return static_cast<double>(measured.bytes) / measured.seconds / kBytesPerGigabyte; }
@@ -40,7 +42,8 @@ std::optional<Method> flat_method(Method method, const MeasuredFigures& figures,
     return method;
 }
 
-// Written and read back. The bench times both together; the two hops share it as the limits W and R stand to each other.
+// Written and read back. Where the bench did not time the two apart, they share the time as the limits W and R stand to
+// each other.
 std::optional<Method> disk_method(const MeasuredFigures& figures) {
     Method method{.id = "disk", .name = "disk, committed", .description = "write a checkpoint and read it back", .gigabytes_per_second = {},
                   .setup_ms = 0, .works_across_nodes = true, .works_same_gpu = true, .link = "this machine's disk"};
@@ -49,8 +52,15 @@ std::optional<Method> disk_method(const MeasuredFigures& figures) {
     if (const auto* measured = figures.find("disk")) {
         const double rate = rate_of(*measured);
         double written = 0.5;
-        if (write && read) written = (1 / *write) / (1 / *write + 1 / *read);
-        method.description += fmt::format("; measured: {}, divided by {}", rate_note(*measured), write && read ? "the limits W and R" : "two");
+        const char* divided = ", divided by two";
+        if (measured->write_seconds && *measured->write_seconds > 0 && *measured->write_seconds < measured->seconds) {
+            written = *measured->write_seconds / measured->seconds;
+            divided = "";
+        } else if (write && read) {
+            written = (1 / *write) / (1 / *write + 1 / *read);
+            divided = ", divided as the limits W and R are";
+        }
+        method.description += fmt::format("; measured: {}{}", rate_note(*measured), divided);
         method.gigabytes_per_second = rate;
         method.terms = {{"write", rate / written, 0, 0}, {"read", rate / (1 - written), 0, 1}};
     } else if (write && read) {

@@ -208,7 +208,7 @@ std::vector<TutorialFigure> TutorialFigures::handle_figures() const {
     const double traditional = model_.gigabytes / kNvlinkRate;
     std::vector<TutorialFigure> rows;
     rows.push_back({"bytes of a handle", "~100 bytes", "~100 bytes, any size", {}, unmeasured(true), {}});
-    if (handle != nullptr && handle->bytes_moved) rows.back().measured = fmt::format("{} B  (memfd handle)", *handle->bytes_moved);
+    if (handle != nullptr && handle->bytes_moved.value_or(0) > 0) rows.back().measured = fmt::format("{} B  (memfd handle)", *handle->bytes_moved);
     rows.push_back({"time to open it", "~1 ms", "1.0 ms, any size", 0.001, unmeasured(true), {}});
     if (opened != nullptr) {
         rows.back().measured = fmt::format("{}  (record seen to active)", fine_duration_text(opened->seconds));
@@ -235,7 +235,7 @@ std::vector<TutorialFigure> TutorialFigures::gather_figures() const {
                     fmt::format("{}, {} at 450 GB/s", bytes_text(received), duration_text(seconds)), seconds, "-", {}});
     rows.push_back({"whole tensors beside the shard", "a memory spike", fmt::format("{} beside {}", bytes_text(bytes), bytes_text(bytes / kRanks)), {}, "-", {}});
     rows.push_back({"handles at the coordinator", "~100 bytes each", fmt::format("{} x ~100 B = {}", kRanks, bytes_text(kRanks * kHandleBytes)), {}, "-", {}});
-    if (const auto* handle = measured_ != nullptr ? measured_->find("shm_map") : nullptr; handle != nullptr && handle->bytes_moved)
+    if (const auto* handle = measured_ != nullptr ? measured_->find("shm_map") : nullptr; handle != nullptr && handle->bytes_moved.value_or(0) > 0)
         rows.back().measured = fmt::format("{} B each  (memfd handle)", *handle->bytes_moved);
     return rows;
 }

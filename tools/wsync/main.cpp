@@ -13,6 +13,17 @@ constexpr Verb kVerbs[] = {
     {"bench", "measure every way on this machine, beside the machine's limits",
      "  wsync bench --model qwen2.5-0.5b\n  wsync bench --methods shm_copy tcp --receivers 2 --json\n  wsync bench limits",
      wsync::tool::add_bench},
+    {"compare", "what each method costs in each placement, by a profile's formula",
+     "  wsync compare\n  wsync compare --params 70B --dtype fp16 --placement disaggregated-cross-node\n  wsync compare --model qwen3-8b --profile wsync-bench.json\n"
+     "  wsync compare --methods\n  wsync compare -m 0.5 --profile tutorial-stages --json",
+     wsync::tool::add_compare},
+    {"timeline", "one RLHF iteration: generation, training, transfer, and what the transfer costs of it",
+     "  wsync timeline\n  wsync timeline --model llama-3.1-70b --method nccl_ib --generation 60 --training 30\n"
+     "  wsync timeline --profile wsync-bench.json --method tcp --json",
+     wsync::tool::add_timeline},
+    {"tutorial", "the tutorial's walk: what it says, what its formula gives, what was measured here",
+     "  wsync tutorial\n  wsync tutorial --params 8B --dtype bf16\n  wsync bench --json > wsync-bench.json && wsync tutorial -m 16",
+     wsync::tool::add_tutorial},
 };
 
 // CLI11 may say several things in several lines: the first one is what was wrong.
@@ -42,7 +53,6 @@ int main(int argc, char** argv) {
     for (const auto& verb : kVerbs) {
         auto* command = app.add_subcommand(verb.name, verb.summary);
         command->footer(std::string("Examples:\n") + verb.examples);
-        command->callback([] {});
         verb.add(*command, run);
     }
     try {

@@ -11,13 +11,14 @@
 namespace wsync {
 
 struct MeasuredMethod {
-    std::string id;                        // "shm_map", "shm_copy", "tcp", "disk"
-    std::string transport;                 // as the bench named it, may be empty
-    std::uint64_t bytes = 0;               // of the model that was moved
-    double seconds = 0;                    // median of the steady syncs
-    std::map<std::string, double> stages;  // of the median, may be empty
-    std::optional<double> first_seconds;   // of the first sync, set-up included
-    std::optional<std::uint64_t> bytes_moved;
+    std::string id;                           // "shm_map", "shm_copy", "tcp", "disk"
+    std::string transport;                    // as the bench named it, may be empty
+    unsigned receivers = 1;                   // that received at once
+    std::uint64_t bytes = 0;                  // of the model that was moved
+    double seconds = 0;                       // median steady sync, from the record seen to active; disk: and the write before
+    std::optional<double> write_seconds;      // the part of `seconds` before a receiver could begin (disk)
+    std::optional<double> first_seconds;      // of the first sync, set-up included
+    std::optional<std::uint64_t> bytes_moved; // to one receiver
 };
 
 struct MeasuredFigures {
@@ -28,7 +29,7 @@ struct MeasuredFigures {
     [[nodiscard]] const MeasuredMethod* find(std::string_view id) const;
 };
 
-// The text of a wsync.bench/1 document (at most 16 MiB). Error{corrupt}: not JSON, or a figure that can't be one;
+// The text of a wsync.bench/1 (or wsync.limits/1) document (at most 16 MiB). Error{corrupt}: not JSON, or a figure that can't be one;
 // Error{unsupported}: another schema or major version; the message names `source`.
 [[nodiscard]] Result<MeasuredFigures> measured_from_bench(std::string_view json_text, std::string source);
 // Methods shm_map, shm_copy, tcp and disk with the measured rates; one that was not run takes the machine's limit if that

@@ -25,8 +25,6 @@ struct ModelSize {
 [[nodiscard]] Result<ModelSize> model_size_from_gigabytes(std::string_view text);
 // "70B" and "fp16": a count with K, M, B or T (powers of 1000) or none, and a type as people spell it.
 [[nodiscard]] Result<ModelSize> model_size_from_parameters(std::string_view count, std::string_view dtype);
-// A model of the catalogue, by id.
-[[nodiscard]] Result<ModelSize> model_size_from_catalogue(std::string_view id);
 // Of a manifest that was read from somewhere; it must hold at least one byte.
 [[nodiscard]] Result<ModelSize> model_size_of(std::string name, const Manifest& manifest);
 // A time in seconds as a user types it: finite, 0 to 1e9. `what` names the option.

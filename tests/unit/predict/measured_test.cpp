@@ -52,8 +52,8 @@ TEST(Measured, MakesAThirdKindOfProfile) {
     EXPECT_NEAR(methods[2].seconds, 28.0, 1e-9);
     EXPECT_NEAR(methods[3].seconds, 175.0, 1e-9);
     EXPECT_NEAR(methods[2].percent_of_disk.value(), 16.0, 1e-9);
-    EXPECT_NEAR(methods[3].path[0].seconds, 131.25, 1e-9);  // W is a third of R
-    EXPECT_NEAR(methods[3].path[1].seconds, 43.75, 1e-9);
+    EXPECT_NEAR(methods[3].path[0].seconds, 133.0, 1e-9);  // written, then read: timed apart
+    EXPECT_NEAR(methods[3].path[1].seconds, 42.0, 1e-9);
     EXPECT_EQ(methods[0].path[0].bytes, 0u);
     std::vector<std::string> across;
     for (const auto& prediction : comparison.placements[2].methods) {
@@ -65,6 +65,30 @@ TEST(Measured, MakesAThirdKindOfProfile) {
     EXPECT_EQ(lines[1].method, "tcp");
     EXPECT_NEAR(lines[1].iteration_seconds, 78.0, 1e-9);
     EXPECT_THAT(text_of(lines[1]), HasSubstr("not weights"));
+}
+
+// A document with the fields that every version has, and no more.
+TEST(Measured, TakesTheRateWhereTheHandOverIsNotApart) {
+    auto document = bench();
+    for (auto& method : document["methods"]) method["steady"].erase("hand_over_seconds");
+    const auto figures = measured_from_bench(document.dump(), "here.json").value();
+    EXPECT_NEAR(figures.find("shm_map")->seconds, 0.06004, 1e-12);  // no rate: all stages
+    EXPECT_NEAR(figures.find("tcp")->seconds, 0.2, 1e-12);
+    EXPECT_NEAR(figures.find("disk")->seconds, 1.31, 1e-12);
+    const auto comparison = compare(measured_profile(figures).value(), model_size_from_gigabytes("1").value()).value();
+    const auto& disk = comparison.placements[0].methods[3];
+    EXPECT_NEAR(disk.path[0].seconds, 1.31 * 0.75, 1e-9);  // W is a third of R
+    EXPECT_NEAR(disk.path[1].seconds, 1.31 * 0.25, 1e-9);
+}
+
+TEST(Measured, CountsReceivers) {
+    auto document = bench();
+    document["methods"][2]["receivers"] = 4;
+    document["methods"][2]["bytes_per_second"] = 2e10;
+    document["methods"][2]["steady"].erase("hand_over_seconds");
+    const auto figures = measured_from_bench(document.dump(), "here.json").value();
+    EXPECT_NEAR(figures.find("tcp")->seconds, 0.2, 1e-12);
+    EXPECT_THAT(measured_profile(figures).value().find("tcp").value().description, HasSubstr("4 receivers"));
 }
 
 TEST(Measured, FallsBackOnTheMachinesLimits) {
@@ -100,7 +124,8 @@ TEST(Measured, RefusesWhatCanNotBeAFigureAndSaysWhere) {
     const std::pair<const char*, const char*> cases[] = {
         {"/methods/2/bytes", "0"},      {"/methods/2/bytes", "-1"},      {"/methods/2/bytes", "\"many\""}, {"/methods/2/bytes", "1e300"},
         {"/methods/2/steady/seconds/median", "0"},                       {"/methods/2/steady/seconds/median", "-2"},
-        {"/methods/2/steady/seconds/median", "\"1\""},                   {"/methods/2/steady/stages/move", "-1"},
+        {"/methods/2/steady/seconds/median", "\"1\""},                   {"/methods/3/steady/stages/expose", "-1"},
+        {"/methods/2/steady/hand_over_seconds/median", "0"},             {"/methods/2/receivers", "-2"},
         {"/methods/2/id", "7"},         {"/methods", "{}"},              {"/limits", "[]"},                {"/limits/T/bytes_per_second", "0"},
         {"/methods/2/steady", "null"},  {"/methods/2/steady/seconds", "null"},                             {"/methods/2", "3"},
     };

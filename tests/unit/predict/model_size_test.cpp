@@ -52,15 +52,6 @@ TEST(ModelSize, RefusesBadParameterCountsAndTypes) {
     EXPECT_THAT(model_size_from_parameters("70B", ""), HasError(Code::invalid_argument, "fp16"));
 }
 
-TEST(ModelSize, KnowsTheCatalogue) {
-    const auto size = model_size_from_catalogue("qwen2.5-0.5b");
-    ASSERT_OK(size);
-    EXPECT_EQ(size->bytes, catalogue_manifest("qwen2.5-0.5b").value().bytes());
-    EXPECT_EQ(size->gigabytes, static_cast<double>(size->bytes) / 1e9);
-    EXPECT_EQ(size->name, "qwen2.5-0.5b");
-    EXPECT_THAT(model_size_from_catalogue("gpt-9"), HasError(Code::invalid_argument, "llama-3.1-70b"));
-}
-
 TEST(ModelSize, NeedsAtLeastOneByte) {
     EXPECT_THAT(model_size_of("empty.safetensors", Manifest{}), HasError(Code::invalid_argument, "empty.safetensors"));
     EXPECT_EQ(model_size_of("ten", uniform_manifest(10, 100).value()).value().bytes, 1000u);
