@@ -3,7 +3,7 @@
 // Every round runs every variant once, beginning with another one each time, so that a change of the machine's pace
 // meets all of them; the figures are medians, the ratios medians of the rounds' ratios to the best raw variant with two
 // streams in the same round. Source: a SharedSlab; target: a prefaulted HostBuffer.
-//   transport_tcp_bench [ROUNDS [MIB]]      default 9 rounds of 512 MiB
+//   transport_tcp_bench [ROUNDS [MIB [WORD...]]]  default 9 rounds of 512 MiB; WORD: only variants with one in their name
 #include "memory/host_buffer.hpp"
 #include "memory/slab.hpp"
 #include "transport/tcp/tcp_transport.hpp"
@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fcntl.h>
 #include <functional>
 #include <netinet/in.h>
@@ -177,8 +178,19 @@ struct Variant {
     std::string name;
     std::function<std::uint64_t()> run;  // the bytes that it moved
     bool raw_two = false;
-    std::vector<double> speeds{};
+    std::vector<double> speeds{}, cpu{};
 };
+
+// Of this process and the exporter's, in seconds.
+double cpu_seconds(clockid_t other) {
+    double all = 0;
+    for (const clockid_t clock : {static_cast<clockid_t>(CLOCK_PROCESS_CPUTIME_ID), other}) {
+        timespec now{};
+        ::clock_gettime(clock, &now);
+        all += static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+    }
+    return all;
+}
 
 void each_half(int parts, std::uint64_t bytes, const std::function<void(int, std::uint64_t, std::uint64_t)>& body) {
     std::vector<std::thread> threads;
@@ -276,26 +288,37 @@ int main(int argc, char** argv) {
     ours("16 rows of 4 KiB, digests, 2 channels", {.bytes = 4 << 10, .stride = 8 << 10, .in_flight = 512}, 2);
     ours("16 rows of 512 B, digests, 2 channels", {.bytes = 512, .stride = 1 << 10, .in_flight = 512}, 2);
 
+    const std::vector<std::string> words(argv + std::min(argc, 3), argv + argc);
+    if (!words.empty()) {
+        std::erase_if(variants, [&](const Variant& variant) {
+            return std::none_of(words.begin(), words.end(), [&](const auto& word) { return variant.name.find(word) != std::string::npos; });
+        });
+    }
+    clockid_t exporter_clock{};
+    if (::clock_getcpuclockid(child, &exporter_clock) != 0) die("clock");
     std::vector<double> best;
     for (int round = -1; round < rounds; ++round) {  // the first one warms up
         double fastest = 0;
         for (std::size_t i = 0; i < variants.size(); ++i) {
             auto& variant = variants[(i + static_cast<std::size_t>(round + 1)) % variants.size()];
+            const auto cpu = cpu_seconds(exporter_clock);
             const auto begin = Clock::now();
             const auto moved = variant.run();
             const auto speed = static_cast<double>(moved) / std::chrono::duration<double>(Clock::now() - begin).count() / 1e9;
             if (round < 0) continue;
             variant.speeds.push_back(speed);
+            variant.cpu.push_back((cpu_seconds(exporter_clock) - cpu) / static_cast<double>(moved) * 1e9);
             if (variant.raw_two) fastest = std::max(fastest, speed);
         }
         if (round >= 0) best.push_back(fastest);
     }
-    std::printf("%llu MiB, %d rounds; GB/s, of the best raw with 2 streams in the same round\n", static_cast<unsigned long long>(bytes >> 20), rounds);
+    std::printf("%llu MiB, %d rounds; GB/s, of the best raw with 2 streams in the same round, CPU seconds a GB\n", static_cast<unsigned long long>(bytes >> 20), rounds);
     for (auto& variant : variants) {
         std::vector<double> ratios;
         for (std::size_t i = 0; i < best.size(); ++i) ratios.push_back(variant.speeds[i] / best[i]);
         const auto [low, high] = std::minmax_element(variant.speeds.begin(), variant.speeds.end());
-        std::printf("%-42s %5.2f [%5.2f .. %5.2f]   %.2f\n", variant.name.c_str(), median(variant.speeds), *low, *high, median(ratios));
+        std::printf("%-42s %5.2f [%5.2f .. %5.2f]   %.2f   %.3f\n", variant.name.c_str(), median(variant.speeds), *low, *high, median(ratios),
+                    median(variant.cpu));
     }
     ::close(until[1]);
     ::waitpid(child, nullptr, 0);

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::size_t kPipeBytes = 1 << 20;
 constexpr std::size_t kMaxPieces = 512;             // below IOV_MAX
+constexpr std::size_t kScratchBytes = 256 * 1024;
 constexpr std::uint64_t kBatchBytes = 1 << 20;      // copied or spliced at a time
 constexpr std::size_t kSendfileBytes = 8 << 20;
 constexpr std::array<std::byte, 64 * 1024> kZeros{};
@@ -26,7 +28,7 @@ Error lost(int error) { return Error{Code::peer_lost, errno_error(error, "sendin
 }  // namespace
 
 ResponseWriter::ResponseWriter(int socket, int peer_process, const WriterOptions& options)
-    : socket_(socket), peer_process_(peer_process), options_(options) {
+    : socket_(socket), peer_process_(peer_process), options_(options), scratch_(kScratchBytes) {
     pieces_.reserve(kMaxPieces);
     if (!options_.splice) return;
     int ends[2];
@@ -46,20 +48,7 @@ ResponseWriter::ResponseWriter(int socket, int peer_process, const WriterOptions
 
 Status ResponseWriter::control(std::span<const std::byte> bytes) {
     WSYNC_TRY_VOID(turn_to(Mode::copy));
-    if (control_used_ + bytes.size() > kControlRoom || pieces_.size() >= kMaxPieces) WSYNC_TRY_VOID(send_copied(true));
-    auto* to = control_.data() + control_used_;
-    std::copy(bytes.begin(), bytes.end(), to);
-    control_used_ += bytes.size();
-    pieces_bytes_ += bytes.size();
-    if (!pieces_.empty()) {
-        auto& last = pieces_.back();
-        if (static_cast<std::byte*>(last.iov_base) + last.iov_len == to) {
-            last.iov_len += bytes.size();
-            return {};
-        }
-    }
-    pieces_.push_back({to, bytes.size()});
-    return {};
+    return gather(bytes.data(), bytes.size());
 }
 
 Status ResponseWriter::payload(const Region& region, std::uint64_t offset, std::uint64_t bytes) {
@@ -68,11 +57,29 @@ Status ResponseWriter::payload(const Region& region, std::uint64_t offset, std::
     const bool big = bytes >= options_.splice_bytes;
     if (big && !options_.splice && region.fd >= 0) return send_file(region, offset, bytes);
     WSYNC_TRY_VOID(turn_to(big && options_.splice ? Mode::splice : Mode::copy));
+    if (bytes < options_.gather_bytes) return gather(region.address + offset, bytes);
     if (pieces_.size() >= kMaxPieces || pieces_bytes_ >= kBatchBytes) {
         WSYNC_TRY_VOID(mode_ == Mode::splice ? send_spliced() : send_copied(true));
     }
     pieces_.push_back({region.address + offset, static_cast<std::size_t>(bytes)});
     pieces_bytes_ += bytes;
+    return {};
+}
+
+Status ResponseWriter::gather(const std::byte* from, std::size_t bytes) {
+    if (gathered_ + bytes > scratch_.size() || pieces_.size() >= kMaxPieces) WSYNC_TRY_VOID(send_copied(true));
+    auto* to = scratch_.data() + gathered_;
+    std::memcpy(to, from, bytes);
+    gathered_ += bytes;
+    pieces_bytes_ += bytes;
+    if (!pieces_.empty()) {
+        auto& last = pieces_.back();
+        if (static_cast<std::byte*>(last.iov_base) + last.iov_len == to) {
+            last.iov_len += bytes;
+            return {};
+        }
+    }
+    pieces_.push_back({to, bytes});
     return {};
 }
 
@@ -120,7 +127,7 @@ Status ResponseWriter::send_copied(bool more) {
     }
     pieces_.clear();
     next_ = 0;
-    control_used_ = 0;
+    gathered_ = 0;
     return {};
 }
 

@@ -129,7 +129,7 @@ private:
         }
         if (writer_.take_source_error()) trailer = {false, Code::io_error};
         WSYNC_TRY_VOID(writer_.control(encode(trailer)));
-        WSYNC_TRY_VOID(writer_.flush(reader_.has_frame()));
+        if (!reader_.has_frame() || writer_.holds_payload()) WSYNC_TRY_VOID(writer_.flush(reader_.has_frame()));
         visit_.served(next_sequence_);
         // Too late to say it in the trailer: only the end of the stream is left to void the answer.
         if (auto error = writer_.take_source_error()) return *std::move(error);
