@@ -22,13 +22,15 @@ Status compare_verb(const Arguments& arguments) {
     WSYNC_TRY(const ModelSize size, arguments.model.size());
     WSYNC_TRY(const Profile profile, load_profile(arguments.profile));
     CompareOptions options;
-    options.methods = arguments.methods;
+    // The option without any id leaves one empty string behind.
+    for (const auto& id : arguments.methods)
+        if (!id.empty()) options.methods.push_back(id);
     for (const auto& name : arguments.placements) {
         WSYNC_TRY(const Architecture placement, architecture_from_name(name));
         options.placements.push_back(placement);
     }
     WSYNC_TRY(const Comparison comparison, compare(profile, size, options));
-    const bool list = arguments.methods_option->count() > 0 && arguments.methods.empty();
+    const bool list = arguments.methods_option->count() > 0 && options.methods.empty();
     std::fputs((arguments.json ? json_of(comparison) : list ? text_of(profile) : text_of(comparison)).c_str(), stdout);
     return {};
 }

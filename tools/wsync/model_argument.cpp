@@ -49,6 +49,7 @@ Result<ModelSize> ModelArgument::size() const {
 }
 
 Result<MeasuredFigures> load_measured(const std::string& path) {
+    if (path.empty()) return Error{Code::invalid_argument, "no file named: give what `wsync bench --json` wrote"};
     const auto files = make_file_system(nullptr);
     auto text = read_small_file(*files, path, kLargestDocument);
     if (!text) return as_bad_use(std::move(text).error());
