@@ -1,0 +1,66 @@
+# The verbs of wsync; `make help` lists them. The build itself is CMake's (CMakePresets.json).
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+CMAKE_QUIET = > /dev/null
+
+.PHONY: help deps build demo test check bench bench-peers fuzz asan tsan gpu-check docs clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
+
+deps: ## install the Debian packages that are missing
+	@scripts/install_dependencies.sh
+
+build: deps ## build everything into build/; the tool is build/bin/wsync
+	@cmake --preset release $(CMAKE_QUIET)
+	@cmake --build --preset release -j $(JOBS)
+
+demo: deps ## real weights, every way, then faults before your eyes
+	@cmake --preset release $(CMAKE_QUIET)
+	@cmake --build --preset release -j $(JOBS) --target wsync_tool
+	@scripts/demo.sh
+
+test: build ## build, then all tests
+	@scripts/python_env.sh
+	@ctest --preset release -j $(JOBS) --output-junit $(CURDIR)/build/tests.xml
+
+check: ## the layers, the style and the documents' links
+	@scripts/check_layers.py
+	@scripts/check_style.py
+	@scripts/check_docs.py
+
+bench: deps ## measure every way on this machine, beside its limits
+	@cmake --preset release $(CMAKE_QUIET)
+	@cmake --build --preset release -j $(JOBS) --target wsync_tool
+	@build/bin/wsync bench
+
+bench-peers: deps ## the same work by other people's tools, in one table
+	@cmake --preset release $(CMAKE_QUIET)
+	@cmake --build --preset release -j $(JOBS) --target wsync_tool
+	@bench/peers/run.sh
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (60), from its corpus
+	@scripts/install_dependencies.sh --fuzz
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+asan: deps ## the same tests under address and undefined-behaviour sanitizers
+	@cmake --preset asan $(CMAKE_QUIET)
+	@cmake --build --preset asan -j $(JOBS)
+	@scripts/python_env.sh $(CURDIR)/build-asan/venv
+	@ctest --preset asan -j $(JOBS)
+
+tsan: deps ## the same tests under the thread sanitizer
+	@cmake --preset tsan $(CMAKE_QUIET)
+	@cmake --build --preset tsan -j $(JOBS)
+	@scripts/python_env.sh $(CURDIR)/build-tsan/venv
+	@ctest --preset tsan -j $(JOBS)
+
+gpu-check: build ## the tests that need a GPU; fails where none ran
+	@ctest --preset release -L gpu --no-tests=error
+
+docs: ## check the documents: links, schemas, verbs
+	@scripts/check_docs.py
+
+clean: ## remove what was built
+	rm -rf build build-asan build-tsan build-fuzz build-bench

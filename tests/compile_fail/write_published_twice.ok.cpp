@@ -1,0 +1,3 @@
+#include "wsync/session/publisher.hpp"
+
+wsync::Result<wsync::Version> publish(wsync::Publisher& publisher, wsync::Write& write) { return publisher.publish(std::move(write)); }

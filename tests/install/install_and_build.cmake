@@ -1,0 +1,20 @@
+# cmake -DBUILD= -DPROJECT= -DGENERATOR= -DCOMPILER= -DSANITIZE= -P install_and_build.cmake
+set(scratch ${BUILD}/install_test)
+file(REMOVE_RECURSE ${scratch})
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${ARGN}:\n${output}")
+  endif()
+endfunction()
+
+set(flags "")
+if(SANITIZE)
+  set(flags "-fsanitize=${SANITIZE}")
+endif()
+run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${scratch}/prefix)
+run(${CMAKE_COMMAND} -S ${PROJECT} -B ${scratch}/build -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_CXX_FLAGS=${flags}
+    -DCMAKE_PREFIX_PATH=${scratch}/prefix -DCMAKE_BUILD_TYPE=Release)
+run(${CMAKE_COMMAND} --build ${scratch}/build)
+run(${scratch}/build/consumer)
+run(${scratch}/prefix/bin/wsync --version)
