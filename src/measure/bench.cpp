@@ -9,14 +9,12 @@
 namespace wsync {
 namespace {
 
-constexpr std::uint64_t kMaxProbeBytes = std::uint64_t{1} << 30;
-
 struct Probes {
     std::map<LimitKind, LimitProbe> probes;
 
     Status make(const BenchOptions& options, const std::string& directory) {
         LimitOptions limit;
-        limit.bytes = std::clamp<std::uint64_t>(options.source.manifest().bytes() / 4096 * 4096, 16 << 20, kMaxProbeBytes);
+        limit.bytes = std::clamp<std::uint64_t>(options.source.manifest().bytes() / 4096 * 4096, 16 << 20, options.max_probe_bytes);
         limit.directory = directory;
         WSYNC_TRY(auto buffers, LimitBuffers::make(limit.bytes));
         std::vector<LimitKind> kinds{LimitKind::copy_1, LimitKind::copy_2};

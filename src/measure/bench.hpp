@@ -16,6 +16,7 @@ struct BenchOptions {
     int runs = 7;                           // steady rounds, behind the first
     std::string directory = ".";            // where disk methods write
     bool huge_pages = true;
+    std::uint64_t max_probe_bytes = std::uint64_t{1} << 30;
     bool audit = true;                      // compare digests of both sides' memory after the first and the last round
     std::function<void(double fraction, std::string_view what)> progress;
     std::function<bool()> cancelled;        // looked at between steps

@@ -19,9 +19,6 @@ public:
         session.socket_directory = place_.sockets;
         session.kernels = options_.kernels;
         if (options_.prepare_receiver) options_.prepare_receiver(session, index_);
-        WSYNC_TRY(auto opened, Session::open(session));
-        session_.emplace(std::move(opened));
-
         WSYNC_TRY(const auto whole, Layout::replicated(options_.source.manifest(), 1));
         WSYNC_TRY(const auto placement, pack(whole, 0));
         std::vector<std::span<std::byte>> slots;
@@ -48,8 +45,10 @@ public:
                 }
                 receiver.sink.slots = slots;
             }
-            WSYNC_TRY(auto made, session_->receiver(receiver));
-            receivers_.emplace(method, std::move(made));
+            // A session each, so that each method's extra memory is its own.
+            WSYNC_TRY(auto opened, Session::open(session));
+            WSYNC_TRY(auto made, opened.receiver(receiver));
+            methods_.emplace(method, Method{std::move(opened), std::move(made)});
         }
         return {};
     }
@@ -57,32 +56,37 @@ public:
     Result<Json> handle(const Json& message) {
         const auto what = message.value("do", "");
         if (what == "memory") {
-            auto memory = memory_message(*session_);
+            if (methods_.empty()) return Error{Code::invalid_argument, "this receiver has no method", {}};
+            auto memory = memory_message(methods_.begin()->second.session);
             std::uint64_t slots = 0;
             for (const auto& buffer : buffers_) slots += buffer->bytes().size();
             memory["slots"] = slots;
             return memory;
         }
-        const auto it = receivers_.find(message.value("method", ""));
-        if (it == receivers_.end()) return Error{Code::invalid_argument, "this receiver is not prepared for " + message.value("method", ""), {}};
+        const auto it = methods_.find(message.value("method", ""));
+        if (it == methods_.end()) return Error{Code::invalid_argument, "this receiver is not prepared for " + message.value("method", ""), {}};
         if (what == "sync") return sync(it->second, message);
-        if (what == "audit") return audit(it->second);
+        if (what == "audit") return audit(it->second.receiver);
         if (what == "active") {
-            const auto pin = it->second.pin();
+            const auto pin = it->second.receiver.pin();
             return Json{{"version", pin ? pin.version().label() : ""}};
         }
         return Error{Code::invalid_argument, "the receiver does not know how to " + what, {}};
     }
 
 private:
-    Result<Json> sync(Receiver& receiver, const Json& message) {
-        session_->reset_peak();
+    struct Method {
+        Session session;
+        Receiver receiver;
+    };
+
+    Result<Json> sync(Method& method, const Json& message) {
+        method.session.reset_peak();
         const auto before = kernel_memory();
-        const auto held = session_->peak_extra_bytes();
-        WSYNC_TRY(auto report, receiver.sync({.deadline = std::chrono::milliseconds(message.value("deadline_ms", 60'000))}));
+        WSYNC_TRY(auto report, method.receiver.sync({.deadline = std::chrono::milliseconds(message.value("deadline_ms", 60'000))}));
         const auto after = kernel_memory();
         std::uint64_t extra = 0;
-        for (const auto& [role, bytes] : session_->peak_extra_bytes())
+        for (const auto& [role, bytes] : method.session.peak_extra_bytes())
             if (role.find("slab") == std::string::npos) extra += bytes;
         Json answer{{"version", report.version},
                     {"method", report.method},
@@ -111,9 +115,8 @@ private:
     const FleetOptions& options_;
     const FleetPlace& place_;
     unsigned index_;
-    std::optional<Session> session_;
     std::vector<std::shared_ptr<HostBuffer>> buffers_;
-    std::map<std::string, Receiver> receivers_;
+    std::map<std::string, Method> methods_;
 };
 
 }  // namespace

@@ -103,15 +103,9 @@ private:
         const auto begin = Deadline::clock::now();
         WSYNC_TRY(auto write, publisher_->begin_write({.deadline = std::chrono::milliseconds(message.value("deadline_ms", 60'000))}));
         const auto waited = std::chrono::duration<double>(Deadline::clock::now() - begin).count();
-        std::mutex mutex;
-        std::optional<Error> error;
-        parallel_for(write.size(), options_.threads, [&](std::size_t i) {
-            auto copied = write.copy(i, shard_bytes(i));
-            if (copied) return;
-            std::lock_guard lock(mutex);
-            error = std::move(copied).error();
-        });
-        if (error) return *std::move(error);
+        std::vector<Parameter> parameters;
+        for (std::size_t i = 0; i < write.size(); ++i) parameters.push_back({write.shard(i).name, shard_bytes(i)});
+        WSYNC_TRY_VOID(write.copy_from(parameters));
         if (message.value("die", "") == "before_publish") ::raise(SIGKILL);  // a fault that the demo and the tests ask for
         WSYNC_TRY(auto version, publisher_->publish(std::move(write), {.step = step, .save = message.value("save", false)}));
         return Json{{"label", version.label()},

@@ -3,6 +3,7 @@
 #include "base/parallel.hpp"
 #include "session/session_state.hpp"
 #include "store/version_writer.hpp"
+#include "sync/stopwatch.hpp"
 #include "transport/file/file_transport.hpp"
 
 #include <fmt/format.h>
@@ -46,7 +47,10 @@ WritableShard Write::shard(std::size_t i) const {
 
 Status Write::copy(std::size_t i, std::span<const std::byte> bytes) {
     if (i >= size()) return Error{Code::invalid_argument, fmt::format("shard {} of {}", i, size()), {}};
-    return publication_->copy_shard(slab_, i, bytes);
+    Stopwatch watch;
+    auto copied = publication_->copy_shard(slab_, i, bytes);
+    publication_->add_prepare(watch.lap());
+    return copied;
 }
 
 Status Write::copy_from(std::span<const Parameter> parameters) {
@@ -54,8 +58,8 @@ Status Write::copy_from(std::span<const Parameter> parameters) {
     for (std::size_t i = 0; i < parameters.size(); ++i) given.emplace(parameters[i].name, i);
     std::vector<std::size_t> source(size());
     for (std::size_t i = 0; i < source.size(); ++i) {
-        const auto it = given.find(shard(i).name);
-        if (it == given.end()) {
+        const auto it = given.lower_bound(shard(i).name);
+        if (it == given.end() || it->first != shard(i).name) {
             return Error{Code::invalid_argument, fmt::format("no parameter was given for {} {}", shard(i).name, shard(i).box.to_string()), {}};
         }
         source[i] = it->second;
@@ -68,12 +72,14 @@ Status Write::copy_from(std::span<const Parameter> parameters) {
     }
     std::mutex mutex;
     std::optional<Error> error;
+    Stopwatch watch;
     parallel_for(source.size(), publication_->options().threads, [&](std::size_t i) {
         auto copied = publication_->copy_shard(slab_, i, parameters[source[i]].bytes);
         if (copied) return;
         std::lock_guard lock(mutex);
         if (!error) error = std::move(copied).error();
     });
+    publication_->add_prepare(watch.lap());
     if (error) return *std::move(error);
     return {};
 }

@@ -165,6 +165,7 @@ Result<std::uint32_t> Publication::begin_write(Deadline deadline, bool revoke) {
     writing_.first = first_block_;
     writing_.digests.assign(blocks_.size(), Digest{});
     blocked_seconds_ = seconds_since(begin);
+    prepare_nanoseconds_ = 0;
     return slab;
 }
 
@@ -191,6 +192,8 @@ Status Publication::copy_shard(std::uint32_t slab, std::size_t shard, std::span<
     copied_[shard] = 1;
     return {};
 }
+
+void Publication::add_prepare(double seconds) { prepare_nanoseconds_ += static_cast<std::uint64_t>(seconds * 1e9); }
 
 Status Publication::digest_rest(std::uint32_t slab) {
     std::vector<std::size_t> rest;
@@ -245,14 +248,14 @@ Result<Version> Publication::publish(std::uint32_t slab, std::uint64_t step, con
     record.slab = slab;
     record.generation = holds_->generation_of(slab) + 1;
     record.digests = digest_of(*digests);
-    record.prepare_seconds = seconds_since(begin);
+    record.prepare_seconds = seconds_since(begin) + static_cast<double>(prepare_nanoseconds_.exchange(0)) / 1e9;
     if (sink) {
         const auto stored = steady_clock::now();
         const Version version{options_.name, epoch_.run, epoch_.epoch, record.number, step, number_, digest_of_version(epoch_.layout, std::span(&record.digests, 1))};
         WSYNC_TRY(record.directory, sink(version, placement_, regions_[slab], writing_));
         record.store_seconds = seconds_since(stored);
     }
-    record.blocked_seconds = blocked_seconds_ + seconds_since(begin);
+    record.blocked_seconds = blocked_seconds_ + record.prepare_seconds + record.store_seconds;
     {
         std::lock_guard lock(mutex_);
         blobs_[record.digests] = digests;

@@ -49,6 +49,8 @@ public:
     [[nodiscard]] Result<std::uint32_t> begin_write(Deadline deadline, bool revoke);
     // Copies one shard (index within the rank) from packed row-major bytes and digests its blocks in the same pass.
     [[nodiscard]] Status copy_shard(std::uint32_t slab, std::size_t shard, std::span<const std::byte> packed);
+    // Time that the snapshot pass took, which is part of `prepare`.
+    void add_prepare(double seconds);
     [[nodiscard]] std::span<std::byte> shard_bytes(std::uint32_t slab, std::size_t shard) const;
     // Digests what copy_shard did not, puts this rank's record, and moves the head when it is the last one.
     [[nodiscard]] Result<Version> publish(std::uint32_t slab, std::uint64_t step, const VersionSink& sink);
@@ -93,6 +95,7 @@ private:
     std::unique_ptr<Lease> lease_;
     std::uint64_t number_ = 0;                // last published by this rank
     double blocked_seconds_ = 0;              // of the write under way
+    std::atomic<std::uint64_t> prepare_nanoseconds_{0};
     BlockDigests writing_;                    // of the write under way
     std::vector<char> copied_;                // shards of it that copy_shard has digested
 
