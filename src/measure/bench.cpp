@@ -42,7 +42,7 @@ struct Probes {
 std::vector<LimitKind> limits_of(const std::string& method, unsigned copying_threads) {
     if (method == "shm_copy") return {copying_threads > 1 ? LimitKind::copy_2 : LimitKind::copy_1};
     if (method == "tcp") return {LimitKind::socket};
-    if (method == "disk") return {LimitKind::write_recycled, LimitKind::read_warm};
+    if (method == "disk") return {LimitKind::write_recycled, LimitKind::read_cold};  // direct writes leave nothing in the page cache
     return {};
 }
 

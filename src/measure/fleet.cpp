@@ -139,6 +139,7 @@ Result<Published> Fleet::publish(std::uint64_t step, bool save, Deadline deadlin
 Result<std::vector<Synced>> Fleet::sync(const std::string& method, Deadline deadline) {
     std::vector<Synced> all(receivers_.size());
     std::vector<bool> asked(receivers_.size());
+    const auto answer_by = deadline.when().value_or(Deadline::clock::now()) + std::chrono::seconds(30);
     for (std::size_t i = 0; i < receivers_.size(); ++i) {
         auto sent = receivers_[i].send({{"do", "sync"}, {"method", method}, {"deadline_ms", deadline.poll_milliseconds()}});
         asked[i] = sent.has_value();
@@ -146,7 +147,8 @@ Result<std::vector<Synced>> Fleet::sync(const std::string& method, Deadline dead
     }
     for (std::size_t i = 0; i < receivers_.size(); ++i) {
         if (!asked[i]) continue;
-        auto answer = receivers_[i].receive(deadline);
+        // The receiver's own deadline comes first; an answer that we did not wait for would be taken for the next one's.
+        auto answer = receivers_[i].receive(Deadline::at(answer_by));
         if (answer) {
             all[i] = to_synced(*answer);
         } else {

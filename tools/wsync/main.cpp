@@ -17,6 +17,9 @@ constexpr Verb kVerbs[] = {
      "  wsync compare\n  wsync compare --params 70B --dtype fp16 --placement disaggregated-cross-node\n  wsync compare --model qwen3-8b --profile wsync-bench.json\n"
      "  wsync compare --methods\n  wsync compare -m 0.5 --profile tutorial-stages --json",
      wsync::tool::add_compare},
+    {"demo", "real weights from a trainer to receivers by every way, proved; then faults",
+     "  wsync demo\n  wsync demo --model model.safetensors --receivers 3\n  wsync demo --model 0.2GB --json",
+     wsync::tool::add_demo},
     {"timeline", "one RLHF iteration: generation, training, transfer, and what the transfer costs of it",
      "  wsync timeline\n  wsync timeline --model llama-3.1-70b --method nccl_ib --generation 60 --training 30\n"
      "  wsync timeline --profile wsync-bench.json --method tcp --json",
