@@ -54,12 +54,19 @@ bool collapse(std::span<std::byte> data, unsigned threads) {
     return for_each_piece(data.first(whole), threads, [](std::span<std::byte> piece) -> Status {
                for (std::size_t at = 0; at < piece.size(); at += kHugePageBytes) {
                    WSYNC_TRY_VOID(populate_write(piece.subspan(at, kPageBytes), 1));
-                   int tries = 3;  // EAGAIN: a page was in use for a moment (being migrated or reclaimed)
-                   while (::madvise(piece.data() + at, kHugePageBytes, MADV_COLLAPSE) != 0) {
-                       if ((errno != EAGAIN && errno != EINTR) || --tries == 0) return errno_error(errno, "MADV_COLLAPSE");
-                   }
                }
-               return {};
+               // One call for all of it: each call makes every processor drain its lists, and waits for them.
+               if (::madvise(piece.data(), piece.size(), MADV_COLLAPSE) == 0) return {};
+               // Somewhere a page was in use for a moment (being migrated or reclaimed), or no huge page was left: take
+               // what can be had.
+               Status first;
+               for (std::size_t at = 0; at < piece.size(); at += kHugePageBytes) {
+                   if (::madvise(piece.data() + at, kHugePageBytes, MADV_COLLAPSE) == 0) continue;
+                   auto number = errno;
+                   if (first) first = errno_error(number, "MADV_COLLAPSE");
+                   if (number == EINVAL) break;  // a kernel without it
+               }
+               return first;
            }).has_value();
 }
 
