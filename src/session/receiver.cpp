@@ -82,6 +82,7 @@ Result<Receiver> Session::receiver(const ReceiverOptions& options) {
     core.slabs = options.slabs;
     core.rollback = options.rollback;
     core.slots = options.sink.slots;
+    core.make_slot = options.sink.make_slot;
     if (!options.transports.empty()) {
         core.transports = options.transports;
     } else {

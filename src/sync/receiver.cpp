@@ -142,6 +142,10 @@ Status ReceiverCore::make_plan_for_source() {
     if (options_.use == Use::copy && (!slots_ || planned.place.bytes() != planned_.place.bytes())) {
         // Other sizes: the old slabs can't hold them. Those still in use live until they are let go.
         slots_.reset();
+        if (options_.make_slot) {
+            WSYNC_TRY(auto slot, options_.make_slot(*planned.sink, planned.place));
+            options_.slots = {slot};
+        }
         WSYNC_TRY(slots_, SlotPool::make(options_.slabs, planned.place.bytes(), options_.slots, options_.huge_pages, options_.executor.threads, ledger_));
     }
     planned_ = std::move(planned);

@@ -22,6 +22,7 @@ struct ReceiverCoreOptions {
     unsigned slabs = 2;                      // of a copying receiver: 1 in place, 2, 3 with rollback during a stage
     bool rollback = false;                   // in place: keeps the hold on the version before
     std::vector<std::span<std::byte>> slots; // memory to receive into, borrowed; the rest is allocated
+    std::function<Result<std::span<std::byte>>(const Layout&, const Placement&)> make_slot;  // instead of slots; what it holds is used
     std::vector<std::string> transports = {"shm", "tcp"};  // by preference, only these; first "disk": from version directories
     Verification verification = Verification::content;     // none: not verified, and every report says so
     bool reuse_blocks = true;                // blocks whose digests agree with what the slab holds aren't moved
@@ -111,6 +112,7 @@ private:
     [[nodiscard]] Status stage_copy(ServedVersion& staged, Deadline deadline);
     [[nodiscard]] Status stage_map(ServedVersion& staged, Deadline deadline);
     [[nodiscard]] Status verify_blocks(Slot& slot, std::span<const std::uint32_t> moved, std::span<const Digest> found, std::span<const Digest> expected);
+    void digest_slot(Slot& slot) const;
     [[nodiscard]] Status verify_at_rest(const Slot& slot, std::span<const Digest> expected);
     [[nodiscard]] Result<std::shared_ptr<Slot>> take_slot(Deadline deadline);
     void disconnect();

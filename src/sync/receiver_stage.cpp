@@ -47,6 +47,7 @@ Status ReceiverCore::stage_copy(ServedVersion& staged, Deadline deadline) {
     if (slot->binding != planned_.digest) {
         slot->binding = planned_.digest;
         slot->digests.assign(binding.blocks.size(), Digest{});
+        if (options_.make_slot && options_.reuse_blocks) digest_slot(*slot);
     }
     const bool verified = options_.verification != Verification::none;
     std::vector<Digest> expected;
@@ -122,6 +123,15 @@ Status ReceiverCore::verify_blocks(Slot& slot, std::span<const std::uint32_t> mo
     }
     if (first_wrong != nullptr) return mismatch(*planned_.sink, *first_wrong, "on arrival");
     return {};
+}
+
+// Memory that came with bytes: which of its blocks are right already is seen by their digests.
+void ReceiverCore::digest_slot(Slot& slot) const {
+    const auto& blocks = planned_.binding.blocks;
+    parallel_for(blocks.size(), options_.executor.threads, [&](std::size_t i) {
+        auto digest = digest_box_at_rest(*planned_.sink, blocks[i].sink_shard, blocks[i].sink_box, planned_.place, std::span(&slot.region, 1), kernels_);
+        if (digest) slot.digests[i] = *digest;
+    });
 }
 
 Status ReceiverCore::verify_at_rest(const Slot& slot, std::span<const Digest> expected) {

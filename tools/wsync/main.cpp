@@ -20,6 +20,12 @@ constexpr Verb kVerbs[] = {
     {"demo", "real weights from a trainer to receivers by every way, proved; then faults",
      "  wsync demo\n  wsync demo --model model.safetensors --receivers 3\n  wsync demo --model 0.2GB --json",
      wsync::tool::add_demo},
+    {"publish", "offer a checkpoint's weights to whoever pulls them",
+     "  wsync publish model.safetensors --name policy\n  wsync publish checkpoints/step-100 --name policy --control dir:/shared/wsync --host 10.0.0.1 --watch",
+     wsync::tool::add_publish},
+    {"pull", "get the newest weights of a name: only what changed, proved, resumable",
+     "  wsync pull policy --out weights\n  wsync pull policy --out weights --watch --stats\n  wsync pull policy --control dir:/shared/wsync --transport tcp --hold",
+     wsync::tool::add_pull},
     {"timeline", "one RLHF iteration: generation, training, transfer, and what the transfer costs of it",
      "  wsync timeline\n  wsync timeline --model llama-3.1-70b --method nccl_ib --generation 60 --training 30\n"
      "  wsync timeline --profile wsync-bench.json --method tcp --json",

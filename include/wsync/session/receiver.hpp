@@ -4,6 +4,7 @@
 #include "wsync/base/deadline.hpp"
 #include "wsync/base/result.hpp"
 #include "wsync/model/layout.hpp"
+#include "wsync/model/placement.hpp"
 #include "wsync/report/sync_report.hpp"
 #include "wsync/model/version.hpp"
 
@@ -24,6 +25,9 @@ struct SinkOptions {
     std::optional<Layout> wanted;          // what this receiver keeps (Coverage::partial will do); nothing: every tensor whole
     std::uint32_t rank = 0;                // whose shards of `wanted`
     std::vector<std::span<std::byte>> slots;  // memory to receive into, borrowed; the rest is allocated
+    // Called once the publisher's layout is known, instead of `slots`: memory of at least `place.bytes()`. What it holds
+    // already is digested, and only blocks that differ from the new version are moved: an older version, or a part of one.
+    std::function<Result<std::span<std::byte>>(const Layout& wanted, const Placement& place)> make_slot;
 };
 
 struct ReceiverBudget {
