@@ -96,6 +96,7 @@ Result<MeasuredMethod> read_method(const Json& entry, std::string_view source, s
     // A version on disk is written before it is announced; what is done in other stages before is the publisher's own.
     if (hand_over) {
         method.seconds = *hand_over + method.write_seconds.value_or(0);
+        if (*all_stages > method.seconds) method.trainer_seconds = *all_stages - method.seconds;
     } else {
         method.write_seconds.reset();
         method.seconds = rate && method.id != "disk" ? static_cast<double>(method.bytes) * method.receivers / *rate : *all_stages;

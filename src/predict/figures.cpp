@@ -11,7 +11,7 @@
 namespace wsync {
 
 std::string fine_duration_text(double seconds) {
-    if (seconds > 0 && seconds < 0.00005) return fmt::format("{:.0f} us", std::max(1.0, seconds * 1e6));
+    if (seconds > 0 && seconds < 0.0001) return fmt::format("{:.0f} us", std::max(1.0, seconds * 1e6));
     return duration_text(seconds);
 }
 

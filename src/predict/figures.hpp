@@ -7,7 +7,7 @@
 
 namespace wsync {
 
-// As duration_text, but what that rule would show as 0.0 ms is written in microseconds.
+// As duration_text, but what is under 0.1 ms is written in microseconds.
 [[nodiscard]] std::string fine_duration_text(double seconds);
 // The tutorial's staged example: "28.0 s", "0.001 s".
 [[nodiscard]] std::string stage_text(double seconds);

@@ -15,7 +15,9 @@ constexpr const char* kMemoryEnds = "shared memory ends at the host; use tcp or 
 
 std::string rate_note(const MeasuredMethod& measured) {
     const std::string receivers = measured.receivers > 1 ? fmt::format(" to each of {} receivers at once", measured.receivers) : "";
-    return fmt::format("{} took {}{}", bytes_text(static_cast<double>(measured.bytes)), fine_duration_text(measured.seconds), receivers);
+    const std::string before =
+        measured.trainer_seconds ? fmt::format(", after {} for the trainer's snapshot and digest", fine_duration_text(*measured.trainer_seconds)) : "";
+    return fmt::format("{} took {}{}{}", bytes_text(static_cast<double>(measured.bytes)), fine_duration_text(measured.seconds), receivers, before);
 }
 
 double rate_of(const MeasuredMethod& measured) { return static_cast<double>(measured.bytes) / measured.seconds / kBytesPerGigabyte; }

@@ -140,7 +140,7 @@ std::vector<std::string> TutorialFigures::measured_notes() const {
         return notes;
     }
     for (const auto& here : here_) notes.push_back(fmt::format("{}: {} ({})", here.method.id, here.method.description, measured_->source));
-    notes.emplace_back("what moves bytes is scaled to this size by its measured rate");
+    notes.emplace_back("what moves bytes is scaled to this size by its measured rate, from the version's record seen to active");
     return notes;
 }
 

@@ -17,6 +17,7 @@ struct MeasuredMethod {
     std::uint64_t bytes = 0;                  // of the model that was moved
     double seconds = 0;                       // median steady sync, from the record seen to active; disk: and the write before
     std::optional<double> write_seconds;      // the part of `seconds` before a receiver could begin (disk)
+    std::optional<double> trainer_seconds;    // median of what the trainer did before `seconds` begin: snapshot, digest
     std::optional<double> first_seconds;      // of the first sync, set-up included
     std::optional<std::uint64_t> bytes_moved; // to one receiver
 };

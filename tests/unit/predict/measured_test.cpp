@@ -34,6 +34,7 @@ TEST(Measured, ReadsABenchDocument) {
     ASSERT_EQ(figures->methods.size(), 4u);
     EXPECT_EQ(figures->find("tcp")->bytes, 1'000'000'000u);
     EXPECT_EQ(figures->find("tcp")->seconds, 0.2);
+    EXPECT_NEAR(figures->find("tcp")->trainer_seconds.value(), 0.06, 1e-12);
     EXPECT_EQ(figures->find("shm_map")->bytes_moved, 72u);
     EXPECT_EQ(figures->limits.at("W"), 1.25e9);
     EXPECT_EQ(figures->find("nccl_ib"), nullptr);
