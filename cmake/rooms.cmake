@@ -6,6 +6,7 @@ function(wsync_room name)
     add_library(wsync_${name} STATIC ${sources})
     target_include_directories(wsync_${name} PUBLIC
       $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:include>)
+    target_compile_features(wsync_${name} PUBLIC cxx_std_20)
     target_link_libraries(wsync_${name} PUBLIC ${ARG_LINKS})
     if(WSYNC_DEVELOPER)
       target_compile_options(wsync_${name} PRIVATE -Wall -Wextra -Wshadow -Werror)
