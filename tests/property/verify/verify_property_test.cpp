@@ -8,6 +8,7 @@
 #include "verify/blocks.hpp"
 #include "verify/version_digest.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <rapidcheck/gtest.h>
 
@@ -151,7 +152,7 @@ RC_GTEST_PROP(at_rest_property, a_copied_block_has_the_digest_of_its_source, ())
     for (std::uint32_t rank = 0; rank < source.ranks(); ++rank) from.push_back(packed_slab(source, rank, tensors));
     for (std::uint32_t rank = 0; rank < sink.ranks(); ++rank) {
         to.push_back(packed_slab(sink, rank, tensors));
-        std::memset(to.back().regions[0].address, 0xA5, to.back().regions[0].bytes);
+        if (const auto bytes = to.back().regions[0].host_bytes()) std::fill(bytes->begin(), bytes->end(), std::byte{0xA5});
     }
     std::vector<Rows> rows;
     for (const Copy& copy : plan->copies()) {
