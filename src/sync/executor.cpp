@@ -249,7 +249,9 @@ Status Executor::run(const Work& work, Deadline deadline) {
     auto bucket_bytes = std::min<std::uint64_t>(options_.bucket_bytes, total / (threads * 4) + 1);
     if (options_.bytes_per_second > 0) bucket_bytes = std::min(bucket_bytes, static_cast<std::uint64_t>(options_.bytes_per_second / 50));
     bucket_bytes = std::max<std::uint64_t>(bucket_bytes, 1 << 20);
-    Run run{work, deadline, make_buckets(work, bucket_bytes), std::max<std::uint64_t>(options_.in_flight_bytes / threads, 1), RateLimiter(options_.bytes_per_second), {}, {}, {}, {}, {}};
+    // A limited rate is kept in what moves, not in what is asked for: one bucket under way at a time.
+    const auto in_flight = options_.bytes_per_second > 0 ? 1 : std::max<std::uint64_t>(options_.in_flight_bytes / threads, 1);
+    Run run{work, deadline, make_buckets(work, bucket_bytes), in_flight, RateLimiter(options_.bytes_per_second), {}, {}, {}, {}, {}};
     std::vector<std::thread> others;
     for (unsigned t = 1; t < threads; ++t) others.emplace_back([&, t] { work_on(run, channels_[t]); });
     work_on(run, channels_[0]);

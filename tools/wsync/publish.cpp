@@ -90,12 +90,12 @@ Status serve(const Arguments& arguments) {
 
     std::optional<Publisher> publisher;
     Digest layout{};
-    std::string published;
+    std::optional<std::string> published;  // the fingerprint of what was
     std::uint64_t step = arguments.step;
     const auto end = arguments.seconds > 0 ? Deadline(std::chrono::duration<double>(arguments.seconds)) : Deadline::never();
     while (interrupted_by() == 0 && !end.expired()) {
         const auto found = fingerprint(arguments.path);
-        if (found != published && (published.empty() || arguments.watch)) {
+        if (!published || (arguments.watch && found != *published)) {
             const auto begin = Deadline::clock::now();
             WSYNC_TRY(auto checkpoint, open_checkpoint(*files, arguments.path));
             if (!publisher || checkpoint.layout.digest() != layout) {
@@ -112,7 +112,7 @@ Status serve(const Arguments& arguments) {
             WSYNC_TRY_VOID(fill(write, checkpoint, *files, checkpoint.layout.manifest().bytes()));
             WSYNC_TRY(auto version, publisher->publish(std::move(write), {.step = step++}));
             report(arguments, version, checkpoint.layout.manifest(), std::chrono::duration<double>(Deadline::clock::now() - begin).count());
-            if (published.empty() && !arguments.json) {
+            if (!published && !arguments.json) {
                 fmt::print("serving at {}; Ctrl-C ends it · next: wsync pull {} --out DIR\n", arguments.control, arguments.name);
                 std::fflush(stdout);
             }
