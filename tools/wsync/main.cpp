@@ -20,7 +20,7 @@ constexpr Verb kVerbs[] = {
     {"demo", "real weights from a trainer to receivers by every way, proved; then faults",
      "  wsync demo\n  wsync demo --model model.safetensors --receivers 3\n  wsync demo --model 0.2GB --json",
      wsync::tool::add_demo},
-    {"doctor", "which transports work here; if not, why, and what to do", "  wsync doctor\n  wsync doctor --dir /mnt/nvme --json", wsync::tool::add_doctor},
+    {"doctor", "which transports work here; if not, why, and what to do", "  wsync doctor\n  wsync doctor --dir /data --json", wsync::tool::add_doctor},
     {"inspect", "what a checkpoint or a version's directory holds; --verify reads every byte",
      "  wsync inspect model.safetensors\n  wsync inspect weights --verify\n  wsync inspect weights --json", wsync::tool::add_inspect},
     {"publish", "offer a checkpoint's weights to whoever pulls them",
