@@ -97,11 +97,11 @@ Result<BlockDigests> decode_block_digests(std::span<const std::byte> bytes) {
     BlockDigests out;
     out.first.reserve(shards + std::size_t{1});
     out.first.push_back(0);
+    // As many digests as the bytes behind the counts can hold.
+    const std::uint64_t room = (in.remaining() - shards * sizeof(std::uint64_t)) / sizeof(Digest);
     for (std::uint32_t i = 0; i < shards; ++i) {
         WSYNC_TRY(const auto blocks, in.u64());
-        // Each has 16 bytes in what follows; the counts that are still to be read take 8 each.
-        const std::size_t room = (in.remaining() - (shards - i - 1) * sizeof(std::uint64_t)) / sizeof(Digest);
-        if (out.first.back() > room || blocks > room - out.first.back()) {
+        if (blocks > room - out.first.back()) {
             return Error{Code::corrupt, fmt::format("block digests are truncated: {} blocks of shard {} do not follow", blocks, i), {}};
         }
         out.first.push_back(out.first.back() + blocks);

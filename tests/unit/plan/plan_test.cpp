@@ -38,6 +38,20 @@ TEST(make_plan, rows_to_columns_meet_in_a_grid) {
     EXPECT_TRUE(plan.fills().empty());
 }
 
+TEST(make_plan, a_long_box_beside_many_short_ones_is_found) {
+    // Column 0 is one box, column 1 is cut into rows: every row meets a box that begins far before it.
+    const Manifest m = one({64, 2});
+    std::vector<Shard> shards{{0, 0, {{0, 0}, {64, 1}}}};
+    for (std::uint32_t row = 0; row < 64; ++row) shards.push_back({1 + row, 0, {{row, 1}, {1, 1}}});
+    const Layout source = full(m, 65, shards);
+    for (std::uint64_t row = 0; row < 64; ++row) {
+        const Plan plan = make_plan(source, partial(m, 1, {{0, 0, {{row, 0}, {1, 2}}}})).value();
+        ASSERT_EQ(plan.copies().size(), 2u);
+        EXPECT_EQ(plan.copies()[0].source_box, (Box{{row, 0}, {1, 1}}));
+        EXPECT_EQ(plan.copies()[1].source_shard, 1 + row);
+    }
+}
+
 TEST(make_plan, equal_layouts_copy_each_shard_once) {
     const Manifest m = one({10, 3});
     const Layout layout = full(m, 3, {{0, 0, {{0, 0}, {4, 3}}}, {1, 0, {{4, 0}, {4, 3}}}, {2, 0, {{8, 0}, {2, 3}}}});
