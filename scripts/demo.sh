@@ -23,5 +23,7 @@ if [ -z "$(find_checkpoint)" ]; then
     fi
 fi
 checkpoint=$(find_checkpoint)
-if [ -n "$checkpoint" ]; then "$wsync" demo --model "$checkpoint"; fi
-"$wsync" demo --model qwen2.5-0.5b
+if [ -n "$checkpoint" ]; then
+    exec "$wsync" demo --model "$checkpoint" qwen2.5-0.5b
+fi
+exec "$wsync" demo --model qwen2.5-0.5b
