@@ -107,12 +107,15 @@ public:
     }
     // Stopped when it returns.
     void stop() {
+        if (pid_ <= 0) return;  // 0 and -1 would name others
         ::kill(pid_, SIGSTOP);
         int status = 0;
         while (::waitpid(pid_, &status, WUNTRACED) < 0 && errno == EINTR) {
         }
     }
-    void go_on() { ::kill(pid_, SIGCONT); }
+    void go_on() {
+        if (pid_ > 0) ::kill(pid_, SIGCONT);
+    }
 
 private:
     pid_t pid_ = -1;
@@ -125,6 +128,11 @@ inline pid_t fork_sleeper() {
     if (pid != 0) return pid;
     ::alarm(60);
     while (true) ::pause();
+}
+
+// Ends one, wherever its number came from: 0 and negative numbers would name others.
+inline void end_sleeper(pid_t pid) {
+    if (pid > 1) ::kill(pid, SIGKILL);
 }
 
 }  // namespace wsync::testing

@@ -136,7 +136,7 @@ TEST_P(TransportProcesses, TheExporterIsKilledWhileItsChildLives) {
         expect_lost(*channel);
         EXPECT_THAT(try_attach(5s), HasCode(Code::peer_lost));
     }
-    ::kill(sleeper, SIGKILL);
+    end_sleeper(sleeper);
 }
 
 TEST_P(TransportProcesses, ADeadExportersDescriptorIsRefused) {
@@ -213,7 +213,7 @@ TEST_P(TransportProcesses, AKilledImporterHoldsNothing) {
     const pid_t sleeper = other.fork_sleeper();
     other.child().kill();
     EXPECT_OK(exporter_->close(kPatience));
-    ::kill(sleeper, SIGKILL);
+    end_sleeper(sleeper);
 }
 
 INSTANTIATE_TEST_SUITE_P(Rows, TransportProcesses, ::testing::ValuesIn(cases_of({Peers::processes})),

@@ -159,11 +159,16 @@ TEST_P(TransportConformance, AFullQueueIsAnAnswer) {
     constexpr std::size_t kOffered = 1U << 18;
     start_exporter();
     auto channel = attach();
-    const Region target = target_of(16);
-    const std::vector<Transfer> batch(256, Transfer{.local = &target, .row_bytes = 1});
+    const Region target = target_of(kOffered + 512);
+    // A byte of its own for each: transfers under way may be moved by several threads.
+    std::vector<Transfer> batch(256, Transfer{.local = &target, .row_bytes = 1});
+    const auto place_batch = [&](std::size_t from) {
+        for (auto& transfer : batch) transfer.local_offset = from++;
+    };
     std::size_t accepted = 0, completed = 0;
     bool full = false;
     while (!full && accepted < kOffered) {
+        place_batch(accepted);
         const auto taken = channel->submit(batch);
         ASSERT_OK(taken);
         accepted += *taken;
@@ -177,6 +182,7 @@ TEST_P(TransportConformance, AFullQueueIsAnAnswer) {
     completed += *n;
     // Room again, at the latest when all have completed.
     std::size_t more = 0;
+    place_batch(accepted);
     while (more == 0 && completed <= accepted) {
         const auto taken = channel->submit(batch);
         ASSERT_OK(taken);

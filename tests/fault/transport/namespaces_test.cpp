@@ -183,7 +183,7 @@ protected:
         ASSERT_OK(exposed);
         ASSERT_OK(exposed->status());
         if (isolated_) {
-            EXPECT_EQ(2U, exposed->number) << "a pid that shows where it counts from";
+            EXPECT_LT(exposed->number, 10U) << "a pid that counts from elsewhere";
         }
         importer_->pipe().send({0, 0, exposed->bytes});
         const auto read = importer_->pipe().receive();
