@@ -136,11 +136,10 @@ Status ResponseWriter::send_spliced() {
         const auto filled = ::vmsplice(pipe_in_.get(), pieces_.data() + next_, pieces_.size() - next_, SPLICE_F_NONBLOCK);
         if (filled < 0) {
             if (errno == EINTR) continue;
-            const auto left = pieces_bytes_;
-            const auto error = errno_error(errno, "reading the exposed region (was its file truncated?)");
-            drop_sent(left);
-            WSYNC_TRY_VOID(send_zeros(left, error));
-            break;
+            // Not to be had here (a seccomp filter, gVisor), or not from this memory: copied from now on.
+            options_.splice = false;
+            mode_ = Mode::copy;
+            return send_copied(true);
         }
         drop_sent(static_cast<std::size_t>(filled));
         auto left = static_cast<std::size_t>(filled);

@@ -13,7 +13,8 @@ struct ServeOptions {
 };
 
 // On the stream's own thread; returns when the peer has gone, broke the protocol, took nothing for the stall timeout, or
-// when the stream was shut down. Nothing that the peer sends is trusted.
+// when the stream was shut down. Nothing that the peer sends is trusted. SIGPIPE must be blocked in this thread (in those
+// of a StreamServer it is): sendfile and splice raise it.
 void serve_stream(Stream& stream, const ExposedTable& table, const ServeOptions& options);
 
 }  // namespace wsync::tcp

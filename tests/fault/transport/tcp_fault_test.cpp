@@ -12,7 +12,10 @@
 
 #include <cstring>
 #include <fmt/format.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <random>
+#include <sys/syscall.h>
 
 namespace wsync {
 namespace {
@@ -220,6 +223,40 @@ TEST_F(TcpReceiverTest, AStoppedReceiverIsGivenUpAfterTheStallTimeout) {
     ASSERT_OK(first_.ask({begin_large, source_.bytes, {}}));
     first_.stop();
     EXPECT_OK(exposure->close(kPatience));
+}
+
+// --- an exporter whose sandbox knows no vmsplice
+
+void refuse_vmsplice() {
+    const std::array<sock_filter, 4> program{
+        sock_filter(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))),
+        sock_filter(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_vmsplice, 0, 1)),
+        sock_filter(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)),
+        sock_filter(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)),
+    };
+    sock_fprog filter{.len = program.size(), .filter = const_cast<sock_filter*>(program.data())};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) ::_exit(3);
+}
+
+TEST(TcpSandboxTest, WithoutVmspliceTheBytesAreCopied) {
+    Child exporter([](testing::Pipe& pipe) {
+        refuse_vmsplice();
+        const auto source = slab_of(4 << 20);
+        const auto transport = make_tcp_transport(options()).value();
+        const auto exposure = transport->expose(source, {}).value();
+        pipe.send({0, 0, exposure->descriptor().bytes});
+        (void)pipe.receive(kPatience);
+    });
+    const auto descriptor = exporter.pipe().receive(kPatience).value();
+    const auto expected = slab_of(4 << 20);
+    const auto receiver = make_tcp_transport(options()).value();
+    const auto channel = receiver->attach({"tcp", descriptor.bytes}, {}).value();
+    const auto target = HostBuffer::region(HostBuffer::make({.bytes = kRead, .huge_pages = false}).value());
+    for (int i = 0; i < 3; ++i) {
+        const auto completion = read_front(*channel, target);
+        ASSERT_OK(completion.status);
+        EXPECT_EQ(completion.digest, digest_of({expected.address, kRead}));
+    }
 }
 
 // --- strangers
