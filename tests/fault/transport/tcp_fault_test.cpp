@@ -211,6 +211,7 @@ TEST_F(TcpReceiverTest, AKilledReceiverWhoseChildLivesIsGoneAllTheSame) {
     const auto sleeper = static_cast<pid_t>(first_.ask({fork_sleeper, 0, {}}).value().number);
     first_.kill();
     EXPECT_OK(exposure->close(20s)) << "its child keeps the socket open, and never reads it";
+    ASSERT_GT(sleeper, 1);  // a failed fork's -1 would be everybody
     ::kill(sleeper, SIGKILL);
 }
 
