@@ -87,6 +87,8 @@ struct Bench {
     std::vector<Region> source, sink;
     std::unique_ptr<Transport> transport;
     std::unique_ptr<FileSystem> files;
+    std::unique_ptr<VersionWriter> writer;   // both kept from version to version, as a trainer and a receiver keep them
+    std::unique_ptr<VersionReader> reader;
     std::uint64_t number = 0;
     BlockDigests digests;
 
@@ -148,12 +150,12 @@ struct Bench {
         options.recycle = recycle;
         const VersionContent content{&layout, &placement, source, &digests};
         std::string path;
-        const double rate = timed([&] { path = must(write_version(*files, options, content)).path; });
+        const double rate = timed([&] { path = must(writer->write(options, content)).path; });
         if (!recycle) must(remove_tree(*files, path));
         return rate;
     }
     double read(const std::string& path, bool cold) {
-        const auto opened = must(open_version(*files, path));
+        const auto opened = must(reader->open(path));
         drop_cache(opened.checkpoint.regions[0].fd);
         if (!cold) read_blocks(path);
         if (!cold) {  // through the page cache, so that it is there
@@ -164,7 +166,7 @@ struct Bench {
     }
     // Everything a receiver does: open and prove the directory, move every block, compare every digest.
     void read_blocks(const std::string& path) {
-        const auto stored = must(open_version(*files, path));
+        const auto stored = must(reader->open(path));
         const auto exposure = must(transport->expose(stored.checkpoint.regions[0], {}));
         const auto channel = must(transport->attach(exposure->descriptor(), {}));
         std::vector<Transfer> transfers;
@@ -227,6 +229,8 @@ int main(int argc, char** argv) {
     b.digests = must(digest_shards(b.layout, 0, b.placement, b.source, default_kernels(), 2));
     b.transport = must(make_file_transport({}));
     b.files = make_file_system(b.transport.get());
+    b.writer = std::make_unique<VersionWriter>(*b.files);
+    b.reader = std::make_unique<VersionReader>(*b.files);
     const auto engine = must(describe_file_engine(b.directory));
     std::printf("%s on %s, %s; %.0f MB in %u tensors, %d rounds, kernels %.*s\n", engine.filesystem.c_str(), engine.device.c_str(), engine.name().c_str(),
                 static_cast<double>(b.bytes()) / 1e6, tensors, rounds, static_cast<int>(default_kernels().name.size()), default_kernels().name.data());

@@ -4,11 +4,17 @@
 #include "memory/file_region.hpp"
 
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <sys/stat.h>
 
 namespace wsync {
 namespace {
+
+struct OpenedFile {
+    Region region;
+    SafetensorsHeader header;
+};
 
 Result<Digest> read_bytes(FileSystem& files, const std::string& path, std::span<std::byte> to) {
     Region memory;
@@ -50,6 +56,14 @@ Result<std::vector<std::string>> files_of_index(FileSystem& files, const std::st
     return index.files();
 }
 
+Result<OpenedFile> open_file(FileSystem& files, const std::string& path) {
+    WSYNC_TRY(auto header, read_safetensors_header(files, path));
+    OpenedFile opened;
+    WSYNC_TRY(opened.header, parse_safetensors_header(header.bytes, header.region.bytes, path));
+    opened.region = std::move(header.region);
+    return opened;
+}
+
 // The index and the files say the same: every tensor is where the index has it, and no other is there.
 Status check_against_index(const SafetensorsIndex& index, const std::vector<OpenedFile>& opened, const std::vector<std::string>& names) {
     std::size_t found = 0;
@@ -77,26 +91,25 @@ Status check_against_index(const SafetensorsIndex& index, const std::vector<Open
 
 }  // namespace
 
-Result<OpenedFile> open_safetensors_file(FileSystem& files, const std::string& path) {
-    OpenedFile opened;
-    WSYNC_TRY(opened.region, open_file_region(path, false));
-    if (opened.region.bytes < kSafetensorsLengthBytes) {
-        return Error{Code::corrupt, fmt::format("{} has {} bytes; a safetensors file begins with 8 bytes of length", path, opened.region.bytes)};
+Result<HeaderBytes> read_safetensors_header(FileSystem& files, const std::string& path) {
+    HeaderBytes header;
+    WSYNC_TRY(header.region, open_file_region(path, false));
+    if (header.region.bytes < kSafetensorsLengthBytes) {
+        return Error{Code::corrupt, fmt::format("{} has {} bytes; a safetensors file begins with 8 bytes of length", path, header.region.bytes)};
     }
     std::array<std::byte, kSafetensorsLengthBytes> first{};
     WSYNC_TRY([[maybe_unused]] const auto ignored, read_bytes(files, path, first));
-    WSYNC_TRY(const auto header_bytes, safetensors_header_bytes(first, opened.region.bytes, path));
-    Bytes header(header_bytes);  // at most 100 MB, and the file has them
-    WSYNC_TRY(opened.header_digest, read_bytes(files, path, header));
-    WSYNC_TRY(opened.header, parse_safetensors_header(header, opened.region.bytes, path));
-    return opened;
+    WSYNC_TRY(const auto bytes, safetensors_header_bytes(first, header.region.bytes, path));
+    header.bytes.resize(bytes);  // at most 100 MB, and the file has them
+    WSYNC_TRY(header.digest, read_bytes(files, path, header.bytes));
+    return header;
 }
 
 Result<Checkpoint> open_checkpoint(FileSystem& files, const std::string& path) {
     struct stat st {};
     if (::stat(path.c_str(), &st) != 0) return errno_error(errno, fmt::format("looking for {}", path));
     if (!S_ISDIR(st.st_mode)) {
-        WSYNC_TRY(auto opened, open_safetensors_file(files, path));
+        WSYNC_TRY(auto opened, open_file(files, path));
         std::vector<OpenedFile> one;
         one.push_back(std::move(opened));
         return assemble(std::move(one), {path});
@@ -121,7 +134,7 @@ Result<Checkpoint> open_checkpoint(FileSystem& files, const std::string& path) {
     std::vector<std::string> paths;
     for (const std::string& name : names) {
         paths.push_back(path + "/" + name);
-        WSYNC_TRY(auto file, open_safetensors_file(files, paths.back()));
+        WSYNC_TRY(auto file, open_file(files, paths.back()));
         opened.push_back(std::move(file));
     }
     if (indexed) WSYNC_TRY_VOID(check_against_index(index, opened, names).within(fmt::format("opening {}", path)));

@@ -22,12 +22,12 @@ struct Checkpoint {
 // read, and nothing vouches for them.
 [[nodiscard]] Result<Checkpoint> open_checkpoint(FileSystem& files, const std::string& path);
 
-// The header of one open file, read and proved; `digest` is of all its bytes.
-struct OpenedFile {
+// One open file and the bytes of its header, read but not parsed; the digest is of all of them.
+struct HeaderBytes {
     Region region;
-    SafetensorsHeader header;
-    Digest header_digest{};
+    Bytes bytes;
+    Digest digest{};
 };
-[[nodiscard]] Result<OpenedFile> open_safetensors_file(FileSystem& files, const std::string& path);
+[[nodiscard]] Result<HeaderBytes> read_safetensors_header(FileSystem& files, const std::string& path);
 
 }  // namespace wsync

@@ -17,7 +17,7 @@ namespace wsync {
 namespace {
 
 constexpr std::uint64_t kSmallBytes = 64 << 10;  // not worth an allocation of its own
-constexpr std::uint64_t kPlainBytes = 1 << 20;  // up to here a system call is faster than setting up a channel
+constexpr std::uint64_t kPlainBytes = 2 << 20;  // up to here a system call is faster than setting up a channel
 
 template <class Call>
 auto retrying(Call&& call) {

@@ -185,21 +185,29 @@ Result<VersionManifest> decode_version_manifest(std::string_view text, std::stri
     return manifest;
 }
 
-Bytes encode(const VersionDigests& digests) {
+Bytes encode(const VersionDigests& digests) { return encode_version_digests(encode(digests.manifest), digests.blocks); }
+
+Bytes encode_version_digests(std::span<const std::byte> manifest_record, const BlockDigests& blocks) {
     ByteWriter out;
-    out.begin_record(kDigestsKind).blob(encode(digests.manifest)).blob(encode(digests.blocks));
+    out.begin_record(kDigestsKind).blob(manifest_record).blob(encode(blocks));
     return out.take();
 }
 
-Result<VersionDigests> decode_version_digests(std::span<const std::byte> bytes, std::string_view name) {
+Result<VersionDigestsParts> split_version_digests(std::span<const std::byte> bytes, std::string_view name) {
     ByteReader in(bytes, name);
+    VersionDigestsParts parts;
     WSYNC_TRY(const auto minor, in.begin_record(kDigestsKind));
-    WSYNC_TRY(const auto manifest, in.blob(bytes.size()));
-    WSYNC_TRY(const auto blocks, in.blob(bytes.size()));
+    WSYNC_TRY(parts.manifest, in.blob(bytes.size()));
+    WSYNC_TRY(parts.blocks, in.blob(bytes.size()));
     if (minor <= kDigestsKind.minor) WSYNC_TRY_VOID(in.finish());
+    return parts;
+}
+
+Result<VersionDigests> decode_version_digests(std::span<const std::byte> bytes, std::string_view name) {
+    WSYNC_TRY(const auto parts, split_version_digests(bytes, name));
     VersionDigests digests;
-    WSYNC_TRY(digests.manifest, decode_manifest(manifest).within(fmt::format("reading {}", name)));
-    WSYNC_TRY(digests.blocks, decode_block_digests(blocks).within(fmt::format("reading {}", name)));
+    WSYNC_TRY(digests.manifest, decode_manifest(parts.manifest).within(fmt::format("reading {}", name)));
+    WSYNC_TRY(digests.blocks, decode_block_digests(parts.blocks).within(fmt::format("reading {}", name)));
     return digests;
 }
 

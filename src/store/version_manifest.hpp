@@ -53,6 +53,13 @@ struct VersionDigests {
     BlockDigests blocks;        // of Layout::replicated(manifest), rank 0
 };
 [[nodiscard]] Bytes encode(const VersionDigests& digests);
+// The same from a manifest that is a record already.
+[[nodiscard]] Bytes encode_version_digests(std::span<const std::byte> manifest_record, const BlockDigests& blocks);
+// The record's parts, not decoded yet: the manifest's bytes and the blocks'.
+struct VersionDigestsParts {
+    std::span<const std::byte> manifest, blocks;
+};
+[[nodiscard]] Result<VersionDigestsParts> split_version_digests(std::span<const std::byte> bytes, std::string_view file_name);
 [[nodiscard]] Result<VersionDigests> decode_version_digests(std::span<const std::byte> bytes, std::string_view file_name);
 
 }  // namespace wsync

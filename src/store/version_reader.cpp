@@ -1,5 +1,6 @@
 #include "store/version_reader.hpp"
 
+#include "model/records.hpp"
 #include "verify/version_digest.hpp"
 
 #include <algorithm>
@@ -7,6 +8,16 @@
 #include <time.h>
 
 namespace wsync {
+
+// The tensors of a version, by the bytes that they were read from.
+struct KnownTensors {
+    Digest manifest_digest{};             // of the manifest's record
+    std::vector<Digest> headers;          // of each file
+    Layout layout;
+    Placement placement;
+    SafetensorsMetadata metadata;
+};
+
 namespace {
 
 std::string_view text_of(const Bytes& bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
@@ -37,25 +48,40 @@ Status check_side_files(FileSystem& files, const StoredVersion& stored, Bytes& d
 }
 
 // The publisher's tensors, each found in the files' headers with the same type and shape; nothing else is in them.
-Status place_tensors(const Manifest& manifest, const std::vector<OpenedFile>& opened, StoredVersion& stored) {
+Result<std::shared_ptr<const KnownTensors>> place_tensors(const StoredVersion& stored, std::span<const HeaderBytes> headers,
+                                                          std::span<const std::byte> manifest_record) {
+    auto known = std::make_shared<KnownTensors>();
+    known->manifest_digest = digest_of(manifest_record);
+    WSYNC_TRY(const auto manifest, decode_manifest(manifest_record).within(fmt::format("reading {}/{}", stored.path, kDigestsFile)));
     std::vector<std::optional<ShardPlace>> places(manifest.size());
-    for (std::size_t f = 0; f < opened.size(); ++f) {
-        const SafetensorsHeader& header = opened[f].header;
+    for (std::size_t f = 0; f < headers.size(); ++f) {
+        WSYNC_TRY(const auto header, parse_safetensors_header(headers[f].bytes, headers[f].region.bytes, stored.checkpoint.files[f]));
         for (std::size_t t = 0; t < header.manifest.size(); ++t) {
-            const auto known = manifest.find(header.manifest[t].name);
-            if (!known || manifest[*known] != header.manifest[t] || places[*known]) {
+            const auto found = manifest.find(header.manifest[t].name);
+            if (!found || manifest[*found] != header.manifest[t] || places[*found]) {
                 return Error{Code::corrupt, fmt::format("tensor \"{}\" in {} is not the one that {} knows", header.manifest[t].name, stored.checkpoint.files[f],
                                                         kDigestsFile)};
             }
-            places[*known] = ShardPlace{static_cast<std::uint32_t>(f), header.header_bytes + header.begins[t]};
+            places[*found] = ShardPlace{static_cast<std::uint32_t>(f), header.header_bytes + header.begins[t]};
         }
+        if (f == 0) known->metadata = header.metadata;
+        known->headers.push_back(headers[f].digest);
+        known->placement.region_bytes.push_back(headers[f].region.bytes);
     }
     for (std::size_t t = 0; t < places.size(); ++t) {
         if (!places[t]) return Error{Code::corrupt, fmt::format("tensor \"{}\" is in no file of {}", manifest[t].name, stored.path)};
     }
-    WSYNC_TRY(stored.checkpoint.layout, Layout::replicated(manifest));
-    for (const Shard& shard : stored.checkpoint.layout.shards_of(0)) stored.checkpoint.placement.places.push_back(*places[shard.tensor]);
-    return {};
+    WSYNC_TRY(known->layout, Layout::replicated(manifest));
+    for (const Shard& shard : known->layout.shards_of(0)) known->placement.places.push_back(*places[shard.tensor]);
+    return std::shared_ptr<const KnownTensors>(std::move(known));
+}
+
+bool fits(const KnownTensors* known, std::span<const HeaderBytes> headers, std::span<const std::byte> manifest_record) {
+    if (known == nullptr || known->headers.size() != headers.size() || known->manifest_digest != digest_of(manifest_record)) return false;
+    for (std::size_t f = 0; f < headers.size(); ++f) {
+        if (known->headers[f] != headers[f].digest || known->placement.region_bytes[f] != headers[f].region.bytes) return false;
+    }
+    return true;
 }
 
 Status check_digests(const StoredVersion& stored) {
@@ -76,37 +102,46 @@ void pause_a_moment() {
 
 }  // namespace
 
-Result<StoredVersion> open_version(FileSystem& files, const std::string& path) {
-    auto pin = Pin::shared(path);
-    if (!pin) return std::move(pin).error();
-    StoredVersion stored{path, {}, {}, {}, *std::move(pin)};
-    WSYNC_TRY(stored.manifest, read_manifest(files, path));
+VersionReader::VersionReader(FileSystem& files) : files_(&files) {}
+VersionReader::~VersionReader() = default;
+VersionReader::VersionReader(VersionReader&&) noexcept = default;
+VersionReader& VersionReader::operator=(VersionReader&&) noexcept = default;
+
+Result<StoredVersion> VersionReader::open(const std::string& path) {
+    WSYNC_TRY(auto pin, Pin::shared(path));
+    StoredVersion stored{path, {}, {}, {}, std::move(pin)};
+    WSYNC_TRY(stored.manifest, read_manifest(*files_, path));
     Bytes digest_bytes;
-    WSYNC_TRY_VOID(check_side_files(files, stored, digest_bytes));
-    WSYNC_TRY(auto digests, decode_version_digests(digest_bytes, fmt::format("{}/{}", path, kDigestsFile)));
-    stored.digests = std::move(digests.blocks);
-    std::vector<OpenedFile> opened;
+    WSYNC_TRY_VOID(check_side_files(*files_, stored, digest_bytes));
+    WSYNC_TRY(const auto parts, split_version_digests(digest_bytes, fmt::format("{}/{}", path, kDigestsFile)));
+    WSYNC_TRY(stored.digests, decode_block_digests(parts.blocks).within(fmt::format("reading {}/{}", path, kDigestsFile)));
+    std::vector<HeaderBytes> headers;
     for (const WeightsFile& file : stored.manifest.files) {
         const std::string name = path + "/" + file.name;
-        auto one = open_safetensors_file(files, name);
-        if (!one && one.error().code == Code::not_found) return Error{Code::corrupt, fmt::format("{} is missing", name)};
-        if (!one) return std::move(one).error();
-        if (one->region.bytes != file.bytes) {
-            return Error{Code::corrupt, fmt::format("{} has {} bytes, {} says {}", name, one->region.bytes, kVersionFile, file.bytes)};
+        auto header = read_safetensors_header(*files_, name);
+        if (!header && header.error().code == Code::not_found) return Error{Code::corrupt, fmt::format("{} is missing", name)};
+        if (!header) return std::move(header).error();
+        if (header->region.bytes != file.bytes) {
+            return Error{Code::corrupt, fmt::format("{} has {} bytes, {} says {}", name, header->region.bytes, kVersionFile, file.bytes)};
         }
-        if (one->header_digest != file.header_digest) {
-            return Error{Code::corrupt, fmt::format("{}: its first {} bytes are not what {} says", name, one->header.header_bytes, kVersionFile)};
+        if (header->digest != file.header_digest) {
+            return Error{Code::corrupt, fmt::format("{}: its first {} bytes are not what {} says", name, header->bytes.size(), kVersionFile)};
         }
-        if (opened.empty()) stored.checkpoint.metadata = one->header.metadata;
         stored.checkpoint.files.push_back(name);
-        stored.checkpoint.placement.region_bytes.push_back(file.bytes);
-        stored.checkpoint.regions.push_back(one->region);
-        opened.push_back(*std::move(one));
+        stored.checkpoint.regions.push_back(header->region);
+        headers.push_back(*std::move(header));
     }
-    WSYNC_TRY_VOID(place_tensors(digests.manifest, opened, stored));
+    if (!fits(known_.get(), headers, parts.manifest)) {
+        WSYNC_TRY(known_, place_tensors(stored, headers, parts.manifest));
+    }
+    stored.checkpoint.layout = known_->layout;
+    stored.checkpoint.placement = known_->placement;
+    stored.checkpoint.metadata = known_->metadata;
     WSYNC_TRY_VOID(check_digests(stored));
     return stored;
 }
+
+Result<StoredVersion> open_version(FileSystem& files, const std::string& path) { return VersionReader(files).open(path); }
 
 Result<std::vector<VersionEntry>> list_versions(FileSystem& files, const std::string& root, const std::string& name) {
     if (!is_version_name(name)) return Error{Code::invalid_argument, fmt::format("\"{}\" is no name for weights", name)};

@@ -2,6 +2,7 @@
 
 #include "format/safetensors_index.hpp"
 #include "store/retention.hpp"
+#include "store/write_plan.hpp"
 #include "verify/blocks.hpp"
 #include "verify/mismatch.hpp"
 #include "verify/version_digest.hpp"
@@ -41,16 +42,34 @@ Status check_options(const WriteVersionOptions& options) {
     return {};
 }
 
+Status check_regions(const VersionContent& content) {
+    const auto& wanted = content.placement->region_bytes;
+    if (content.regions.size() < wanted.size()) {
+        return Error{Code::invalid_argument, fmt::format("the placement has {} regions, {} were given", wanted.size(), content.regions.size())};
+    }
+    for (std::size_t r = 0; r < wanted.size(); ++r) {
+        if (!content.regions[r].host_bytes() && wanted[r] > 0) {
+            return Error{Code::unsupported, fmt::format("region {} is {} memory: copy it to the host first", r, name_of(content.regions[r].kind))};
+        }
+        if (content.regions[r].bytes < wanted[r]) {
+            return Error{Code::invalid_argument, fmt::format("region {} has {} bytes, its placement {}", r, content.regions[r].bytes, wanted[r])};
+        }
+    }
+    return {};
+}
+
 // One write of a version, from the first look at the disk to the rename.
 class Writing {
 public:
-    Writing(FileSystem& files, const WriteVersionOptions& options, const VersionContent& content)
-        : files_(files), options_(options), content_(content), directory_(options.root + "/" + options.version.name) {}
+    Writing(FileSystem& files, const WriteVersionOptions& options, const VersionContent& content, const WritePlan& plan)
+        : files_(files), options_(options), content_(content), plan_(plan), directory_(options.root + "/" + options.version.name) {
+        digests_.first = plan.first_digest;
+        digests_.digests.resize(plan.first_digest.back());
+    }
 
     Result<WrittenVersion> run();
 
 private:
-    Status check_content();
     Status make_directories();
     Status check_space(const Workspace& workspace) const;
     Status write_weights(const std::string& path);
@@ -64,50 +83,11 @@ private:
     FileSystem& files_;
     const WriteVersionOptions& options_;
     const VersionContent& content_;
+    const WritePlan& plan_;
     std::string directory_;                  // ROOT/NAME
-    CheckpointFiles plan_;
-    std::vector<std::size_t> shard_of_;      // by tensor; the layout's shards plus one for an empty tensor
     BlockDigests digests_;
     VersionManifest manifest_;
 };
-
-Status Writing::check_content() {
-    const Layout& layout = *content_.layout;
-    if (layout.ranks() != 1) return Error{Code::unsupported, fmt::format("a version on disk is written from one rank; the layout has {}", layout.ranks())};
-    WSYNC_TRY_VOID(check(layout, 0, *content_.placement));
-    if (content_.regions.size() < content_.placement->region_bytes.size()) {
-        return Error{Code::invalid_argument, fmt::format("the placement has {} regions, {} were given", content_.placement->region_bytes.size(),
-                                                         content_.regions.size())};
-    }
-    for (std::size_t r = 0; r < content_.placement->region_bytes.size(); ++r) {
-        if (!content_.regions[r].host_bytes() && content_.placement->region_bytes[r] > 0) {
-            return Error{Code::unsupported, fmt::format("region {} is {} memory: copy it to the host first", r, name_of(content_.regions[r].kind))};
-        }
-        if (content_.regions[r].bytes < content_.placement->region_bytes[r]) {
-            return Error{Code::invalid_argument, fmt::format("region {} has {} bytes, its placement {}", r, content_.regions[r].bytes,
-                                                             content_.placement->region_bytes[r])};
-        }
-    }
-    const auto shards = layout.shards_of(0);
-    shard_of_.assign(layout.manifest().size(), shards.size());
-    digests_.first.assign(1, 0);
-    for (std::size_t s = 0; s < shards.size(); ++s) {
-        const TensorSpec& tensor = layout.manifest()[shards[s].tensor];
-        if (shards[s].box != Box::whole(tensor.shape)) {
-            return Error{Code::unsupported, fmt::format("tensor \"{}\" is held in parts; a version on disk is written from whole tensors", tensor.name)};
-        }
-        shard_of_[shards[s].tensor] = s;
-        digests_.first.push_back(digests_.first.back() + BlockCut(shards[s].box, tensor.dtype).count());
-    }
-    for (std::size_t t = 0; t < shard_of_.size(); ++t) {
-        if (shard_of_[t] == shards.size() && layout.manifest()[t].bytes() > 0) {
-            return Error{Code::invalid_argument, fmt::format("tensor \"{}\" is not held by the rank", layout.manifest()[t].name)};
-        }
-    }
-    digests_.digests.resize(digests_.first.back());
-    if (content_.expected != nullptr) WSYNC_TRY_VOID(check(*content_.expected, layout, 0));
-    return {};
-}
 
 // A new directory's name is durable only when its parent has been synced.
 Status Writing::make_directories() {
@@ -125,14 +105,13 @@ Status Writing::make_directories() {
 }
 
 bool Writing::wants(const std::string& name) const {
-    return name == kDigestsFile || (name == kSafetensorsIndexName && !plan_.index.empty()) ||
-           std::any_of(plan_.files.begin(), plan_.files.end(), [&](const CheckpointFile& f) { return f.name == name; }) ||
+    return name == kDigestsFile || (name == kSafetensorsIndexName && !plan_.files.index.empty()) ||
+           std::any_of(plan_.files.files.begin(), plan_.files.files.end(), [&](const CheckpointFile& f) { return f.name == name; }) ||
            std::any_of(options_.extra_files.begin(), options_.extra_files.end(), [&](const ExtraFile& f) { return f.name == name; });
 }
 
 std::uint64_t Writing::side_bytes() const {
-    std::uint64_t bytes = plan_.index.size() + 16 * digests_.digests.size() + 64 * content_.layout->manifest().size() + kSlackBytes;
-    for (const TensorSpec& tensor : content_.layout->manifest().tensors()) bytes += tensor.name.size() + 8 * tensor.shape.size();
+    std::uint64_t bytes = plan_.files.index.size() + sizeof(Digest) * digests_.digests.size() + 8 * digests_.first.size() + plan_.manifest.size() + kSlackBytes;
     for (const ExtraFile& extra : options_.extra_files) bytes += extra.bytes.size();
     return bytes;
 }
@@ -140,7 +119,7 @@ std::uint64_t Writing::side_bytes() const {
 Status Writing::check_space(const Workspace& workspace) const {
     WSYNC_TRY(const auto listing, files_.list(workspace.path));
     std::uint64_t need = side_bytes();
-    for (const CheckpointFile& file : plan_.files) {
+    for (const CheckpointFile& file : plan_.files.files) {
         std::uint64_t allocated = 0;
         for (const DirectoryEntry& entry : listing.entries)
             if (entry.name == file.name) allocated = entry.allocated_bytes;
@@ -152,34 +131,22 @@ Status Writing::check_space(const Workspace& workspace) const {
 }
 
 Status Writing::write_file(const std::string& path, std::size_t file_number) {
-    const CheckpointFile& file = plan_.files[file_number];
-    const Layout& layout = *content_.layout;
-    struct Origin {
-        std::size_t shard;
-        std::uint64_t block;
-    };
+    const CheckpointFile& file = plan_.files.files[file_number];
+    const auto& blocks = plan_.blocks[file_number];
     const Region header = around(file.header);
-    std::vector<FileRange> ranges{{0, &header, 0, file.header.size()}};
-    std::vector<Origin> origins{{}};
-    for (const std::uint32_t t : file.tensors) {
-        const std::size_t shard = shard_of_[t];
-        if (shard == layout.shards_of(0).size()) continue;  // an empty tensor
-        const BlockCut cut(layout.shards_of(0)[shard].box, layout.manifest()[t].dtype);
-        const ShardPlace& place = content_.placement->places[shard];
-        for (std::uint64_t b = 0; b < cut.count(); ++b) {
-            ranges.push_back({plan_.places[t].offset + cut.offset(b), &content_.regions[place.region], place.offset + cut.offset(b), cut.bytes(b)});
-            origins.push_back({shard, b});
-        }
-    }
+    std::vector<FileRange> ranges;
+    ranges.reserve(blocks.size() + 1);
+    ranges.push_back({0, &header, 0, file.header.size()});
+    for (const WritePlan::Block& b : blocks) ranges.push_back({b.offset, &content_.regions[b.region], b.region_offset, b.bytes});
     const std::string name = path + "/" + file.name;
     WSYNC_TRY(const auto written, files_.write(name, ranges));
-    for (std::size_t i = 1; i < origins.size(); ++i) {
-        const std::uint64_t index = digests_.first[origins[i].shard] + origins[i].block;
-        digests_.digests[index] = written[i];
-        if (content_.expected == nullptr || content_.expected->digests[index] == written[i]) continue;
-        const Shard& shard = layout.shards_of(0)[origins[i].shard];
-        const TensorSpec& tensor = layout.manifest()[shard.tensor];
-        return mismatch_error({tensor.name, BlockCut(shard.box, tensor.dtype).block(origins[i].block), ranges[i].offset, ranges[i].bytes})
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+        const WritePlan::Block& b = blocks[i];
+        digests_.digests[b.digest] = written[i + 1];
+        if (content_.expected == nullptr || content_.expected->digests[b.digest] == written[i + 1]) continue;
+        const Shard& shard = content_.layout->shards_of(0)[b.shard];
+        const TensorSpec& tensor = content_.layout->manifest()[shard.tensor];
+        return mismatch_error({tensor.name, BlockCut(shard.box, tensor.dtype).block(b.digest - plan_.first_digest[b.shard]), b.offset, b.bytes})
             .within(fmt::format("writing {}: the slab was changed after it had been digested", name));
     }
     manifest_.files.push_back({file.name, file.bytes, written.front()});
@@ -188,8 +155,8 @@ Status Writing::write_file(const std::string& path, std::size_t file_number) {
 
 Status Writing::write_weights(const std::string& path) {
     // All of them allocated before the first byte of any.
-    for (const CheckpointFile& file : plan_.files) WSYNC_TRY_VOID(files_.create(path + "/" + file.name, file.bytes));
-    for (std::size_t i = 0; i < plan_.files.size(); ++i) WSYNC_TRY_VOID(write_file(path, i));
+    for (const CheckpointFile& file : plan_.files.files) WSYNC_TRY_VOID(files_.create(path + "/" + file.name, file.bytes));
+    for (std::size_t i = 0; i < plan_.files.files.size(); ++i) WSYNC_TRY_VOID(write_file(path, i));
     return {};
 }
 
@@ -201,8 +168,8 @@ Status Writing::write_side_file(const std::string& path, const std::string& name
 
 Status Writing::write_rest(const std::string& path) {
     const Layout& layout = *content_.layout;
-    WSYNC_TRY_VOID(write_side_file(path, std::string(kDigestsFile), encode(VersionDigests{layout.manifest(), digests_})));
-    if (!plan_.index.empty()) WSYNC_TRY_VOID(write_side_file(path, std::string(kSafetensorsIndexName), as_bytes_of(plan_.index)));
+    WSYNC_TRY_VOID(write_side_file(path, std::string(kDigestsFile), encode_version_digests(plan_.manifest, digests_)));
+    if (!plan_.files.index.empty()) WSYNC_TRY_VOID(write_side_file(path, std::string(kSafetensorsIndexName), as_bytes_of(plan_.files.index)));
     for (const ExtraFile& extra : options_.extra_files) WSYNC_TRY_VOID(write_side_file(path, extra.name, extra.bytes));
 
     manifest_.version = options_.version;
@@ -230,9 +197,6 @@ Result<WrittenVersion> Writing::commit(Workspace workspace) {
 }
 
 Result<WrittenVersion> Writing::run() {
-    WSYNC_TRY_VOID(check_options(options_));
-    WSYNC_TRY_VOID(check_content());
-    WSYNC_TRY(plan_, plan_checkpoint_files(content_.layout->manifest(), options_.metadata, options_.shard_bytes));
     WSYNC_TRY_VOID(make_directories());
     const VersionNumber number{options_.version.epoch, options_.version.number};
     WSYNC_TRY(const auto listing, files_.list(directory_));
@@ -265,10 +229,27 @@ Result<WrittenVersion> Writing::run() {
 
 }  // namespace
 
+VersionWriter::VersionWriter(FileSystem& files) : files_(&files) {}
+VersionWriter::~VersionWriter() = default;
+VersionWriter::VersionWriter(VersionWriter&&) noexcept = default;
+VersionWriter& VersionWriter::operator=(VersionWriter&&) noexcept = default;
+
+Result<WrittenVersion> VersionWriter::write(const WriteVersionOptions& options, const VersionContent& content) {
+    const auto write = [&]() -> Result<WrittenVersion> {
+        if (content.layout == nullptr || content.placement == nullptr) return Error{Code::invalid_argument, "a version needs a layout and a placement"};
+        WSYNC_TRY_VOID(check_options(options));
+        WSYNC_TRY_VOID(check_regions(content));
+        if (!fits(plan_.get(), *content.layout, *content.placement, options.metadata, options.shard_bytes)) {
+            WSYNC_TRY(plan_, make_write_plan(*content.layout, *content.placement, options.metadata, options.shard_bytes));
+        }
+        if (content.expected != nullptr) WSYNC_TRY_VOID(check(*content.expected, *content.layout, 0));
+        return Writing(*files_, options, content, *plan_).run();
+    };
+    return write().within(fmt::format("writing version {}.{} of {}", options.version.epoch, options.version.number, options.version.name));
+}
+
 Result<WrittenVersion> write_version(FileSystem& files, const WriteVersionOptions& options, const VersionContent& content) {
-    if (content.layout == nullptr || content.placement == nullptr) return Error{Code::invalid_argument, "a version needs a layout and a placement"};
-    return Writing(files, options, content).run().within(fmt::format("writing version {}.{} of {}", options.version.epoch, options.version.number,
-                                                                     options.version.name));
+    return VersionWriter(files).write(options, content);
 }
 
 }  // namespace wsync

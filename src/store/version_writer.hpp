@@ -11,6 +11,8 @@
 #include "store/version_manifest.hpp"
 #include "wsync/model/placement.hpp"
 
+#include <memory>
+
 namespace wsync {
 
 struct ExtraFile {
@@ -46,9 +48,27 @@ struct WrittenVersion {
     std::vector<std::string> notes;       // e.g. which version was kept because somebody reads it
 };
 
-// Error{resource_exhausted}: need, free and path, before the first byte; {corrupt}: the bytes are not what `expected`
-// says, naming tensor and block; {invalid_argument}: the version is there already. An Error after that point of no
-// return, the rename, says that the version is there but may not survive a power cut.
+// Writes version after version. What does not change between them (how the tensors are cut into files, where each block
+// goes, that all this is right) is worked out once and kept for the next version of the same layout and placement: with
+// 20,000 tensors it costs as much as a tenth of the write. One thread at a time.
+class VersionWriter {
+public:
+    explicit VersionWriter(FileSystem& files);  // borrowed; outlives it
+    ~VersionWriter();
+    VersionWriter(VersionWriter&&) noexcept;
+    VersionWriter& operator=(VersionWriter&&) noexcept;
+
+    // Error{resource_exhausted}: need, free and path, before the first byte; {corrupt}: the bytes are not what `expected`
+    // says, naming tensor and block; {invalid_argument}: the version is there already. An Error after the point of no
+    // return, the rename, says that the version is there but may not survive a power cut.
+    [[nodiscard]] Result<WrittenVersion> write(const WriteVersionOptions& options, const VersionContent& content);
+
+private:
+    FileSystem* files_;
+    std::shared_ptr<const struct WritePlan> plan_;
+};
+
+// One version, as VersionWriter::write.
 [[nodiscard]] Result<WrittenVersion> write_version(FileSystem& files, const WriteVersionOptions& options, const VersionContent& content);
 
 }  // namespace wsync
