@@ -138,10 +138,10 @@ TEST(HostileMemfd, ThatCanNotBeRead) {
 }
 
 TEST(HostileMemfd, RefusalLeavesNothingBehind) {
-    auto before = testing::Footprint::now();
+    auto before = testing::Footprint::settled();
     EXPECT_THAT(MappedSlab::map(forge({.magic = 1}), {}), testing::HasCode(Code::corrupt));
     EXPECT_THAT(MappedSlab::map(forge({.seals = 0}), {}), testing::HasCode(Code::corrupt));
-    EXPECT_EQ(testing::Footprint::now(), before);
+    EXPECT_EQ(testing::settled_at(before), before);
 }
 
 }  // namespace

@@ -43,12 +43,12 @@ constexpr std::uint64_t kTooMuch = 1ULL << 46;  // 70 TB
 
 TEST(MemoryFaults, MoreThanThereIsIsRefusedWithNumbers) {
     MemoryLedger ledger;
-    auto before = testing::Footprint::now();
+    auto before = testing::Footprint::settled();
     EXPECT_THAT(SharedSlab::make({.bytes = kTooMuch, .name = "big", .ledger = &ledger}),
                 testing::HasError(Code::resource_exhausted, "need 70368.7 GB for slab big of 70368744177664 bytes, "));
     EXPECT_THAT(HostBuffer::make({.bytes = kTooMuch, .ledger = &ledger, .role = "staging"}),
                 testing::HasError(Code::resource_exhausted, "need 70368.7 GB for staging of 70368744177664 bytes, "));
-    EXPECT_EQ(testing::Footprint::now(), before);
+    EXPECT_EQ(testing::settled_at(before), before);
     EXPECT_EQ(ledger.peak(), 0U);
 }
 
@@ -75,27 +75,27 @@ TEST(MemoryFaults, FileSizeLimitIsAnErrorNotASignal) {
 
 TEST(MemoryFaults, NoDescriptorLeftIsAnErrorAndLeavesNothing) {
     EXPECT_EQ(in_child([] {
-                  auto before = testing::Footprint::now();
+                  auto before = testing::Footprint::settled();
                   rlimit old{};
                   ::getrlimit(RLIMIT_NOFILE, &old);
                   rlimit none{0, old.rlim_max};
                   ::setrlimit(RLIMIT_NOFILE, &none);
                   bool refused = !SharedSlab::make({.bytes = 4096}).has_value();
                   ::setrlimit(RLIMIT_NOFILE, &old);
-                  return refused && testing::Footprint::now() == before ? 0 : 1;
+                  return refused && testing::settled_at(before) == before ? 0 : 1;
               }),
               0);
 }
 
 TEST(MemoryFaults, NoAddressSpaceLeftIsAnErrorAndLeavesNothing) {
     EXPECT_EQ(in_child([] {
-                  auto before = testing::Footprint::now();
+                  auto before = testing::Footprint::settled();
                   auto most = address_space() + (64 << 20);
                   rlimit small{most, most};
                   ::setrlimit(RLIMIT_AS, &small);
                   bool slab = SharedSlab::make({.bytes = 128 << 20}).has_value();
                   bool buffer = HostBuffer::make({.bytes = 128 << 20}).has_value();
-                  return (slab ? 1 : 0) + (buffer ? 2 : 0) + (testing::Footprint::now() == before ? 0 : 4);
+                  return (slab ? 1 : 0) + (buffer ? 2 : 0) + (testing::settled_at(before) == before ? 0 : 4);
               }),
               0);
 }

@@ -31,7 +31,7 @@ protected:
 
 TEST_F(LimitsTest, EachGivesAPositiveFigureAndLeavesNothingBehind) {
     ASSERT_OK(measure_limits(options_));  // what libraries make once
-    auto before = testing::Footprint::now();
+    auto before = testing::Footprint::settled();
     std::vector<std::string> lines;
     options_.progress = [&](std::string_view line) { lines.emplace_back(line); };
     auto limits = measure_limits(options_).value();
@@ -49,7 +49,7 @@ TEST_F(LimitsTest, EachGivesAPositiveFigureAndLeavesNothingBehind) {
     EXPECT_EQ(lines.size(), 16U);
     EXPECT_THAT(lines.front(), ::testing::StartsWith("M round 1 of 2: "));
     EXPECT_TRUE(directory_is_empty());
-    EXPECT_EQ(testing::Footprint::now(), before);
+    EXPECT_EQ(testing::settled_at(before), before);
 }
 
 TEST_F(LimitsTest, AnOddSizeOfPagesWorksToo) {
@@ -74,11 +74,11 @@ TEST_F(LimitsTest, ProbesRunRoundByRoundAndCanKeepTheBest) {
     memory.keep_best();  // before the first round there is nothing to choose by
     EXPECT_GT(memory.variants().size(), 1U);
     EXPECT_GT(socket.variants().size(), 3U);
-    auto threads = testing::Footprint::now().threads;
+    auto before = testing::Footprint::settled();
     for (int round = 0; round < 3; ++round) {
         EXPECT_GT(memory.run_once().value(), 0);
         EXPECT_GT(socket.run_once().value(), 0);
-        EXPECT_EQ(testing::Footprint::now().threads, threads);
+        EXPECT_EQ(testing::settled_at(before).threads, before.threads);
     }
     for (const auto& variant : socket.variants()) EXPECT_EQ(variant.rounds.size(), 3U) << variant.name;
     auto best = socket.limit().value();

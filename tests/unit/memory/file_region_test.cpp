@@ -25,7 +25,7 @@ protected:
 TEST_F(FileRegionTest, HasTheFilesBytesAndOwnsItsDescriptor) {
     auto path = directory_ + "/weights";
     std::ofstream(path) << "0123456789";
-    auto before = testing::Footprint::now();
+    auto before = testing::Footprint::settled();
     {
         auto region = open_file_region(path, false).value();
         EXPECT_EQ(region.kind, MemoryKind::file);
@@ -46,7 +46,7 @@ TEST_F(FileRegionTest, HasTheFilesBytesAndOwnsItsDescriptor) {
         EXPECT_TRUE(writable.writable);
         EXPECT_EQ(::pwrite(writable.fd, "x", 1, 0), 1);
     }
-    EXPECT_EQ(testing::Footprint::now(), before);
+    EXPECT_EQ(testing::settled_at(before), before);
 }
 
 TEST_F(FileRegionTest, RefusesWhatIsNoFile) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +10,7 @@
 #include <ostream>
 #include <string>
 #include <sys/stat.h>
+#include <thread>
 
 namespace wsync::testing {
 
@@ -42,7 +44,30 @@ struct Footprint {
         }
         return print;
     }
+
+    // As it stays: a joined thread is listed a moment longer, and the kernel ends a closed ring's workers (iou-wrk) in its
+    // own time. What was left behind for good is in it.
+    static Footprint settled() {
+        auto print = now();
+        for (int same = 0, i = 0; same < 5 && i < 500; ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+            const auto next = now();
+            same = next == print ? same + 1 : 0;
+            print = next;
+        }
+        return print;
+    }
 };
+
+// What the process holds once it has come back to what it held `before`, or after 5 seconds: a leak never comes back.
+inline Footprint settled_at(const Footprint& before) {
+    auto print = Footprint::now();
+    for (int i = 0; i < 500 && print != before; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        print = Footprint::now();
+    }
+    return print;
+}
 
 // ShmemPmdMapped of the map that contains `address`.
 inline std::optional<std::uint64_t> huge_shmem_bytes_at(const void* address) {
