@@ -11,7 +11,6 @@ import sys
 FOLDERS = ("src", "include", "tools", "tests", "fuzz", "bench", "examples", "scripts", "python", "cmake", "docs", ".ci")
 CODE = {".cpp", ".hpp", ".h", ".cu", ".py", ".sh", ".cmake"}
 MAX_LINES = 500
-MAX_TEST_LINES = 600  # a suite over one contract reads better in one piece
 EMPTY_WORDS = re.compile(r"(?:^|[_.\-])(utils?|common|helpers?|managers?|misc)(?:[_.\-]|$)")
 PUT_OFF = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|HA" + r"CK)\b")
 VENDOR_SWITCH = re.compile(r"^\s*#\s*(?:if|ifdef|ifndef|elif)\b.*\b(?:USE|HAVE|WITH|ENABLE)_|^\s*#\s*(?:if|ifdef|ifndef|elif)\b.*(?:CUDA|NCCL|UCX|GLOO)")
@@ -31,9 +30,8 @@ def check(path, name, problems):
     except UnicodeDecodeError:
         return
     lines = text.splitlines()
-    limit = MAX_TEST_LINES if name.parts[0] == "tests" else MAX_LINES
-    if path.suffix in CODE and len(lines) > limit:
-        problems.append(f"{name}: {len(lines)} lines, the limit is {limit}: look for the two nouns inside")
+    if path.suffix in CODE and len(lines) > MAX_LINES:
+        problems.append(f"{name}: {len(lines)} lines, the limit is {MAX_LINES}: look for the two nouns inside")
     library = name.parts[0] in ("src", "include")
     for number, line in enumerate(lines, 1):
         if PUT_OFF.search(line):
