@@ -12,8 +12,6 @@
 
 namespace wsync::testing {
 
-using ScratchFolder = TemporaryDirectory;
-
 // Where an fsync costs nothing, if there is such a place.
 [[nodiscard]] inline std::string memory_folder() {
     return ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path().string();

@@ -4,8 +4,6 @@
 #include "wsync/base/digest.hpp"
 #include "wsync/session/session.hpp"
 
-#include <cstdlib>
-#include <filesystem>
 #include <gtest/gtest.h>
 #include <map>
 #include <string>
@@ -80,22 +78,5 @@ inline ::testing::AssertionResult holds_version(const TensorRange& tensors, cons
     }
     return ::testing::AssertionSuccess();
 }
-
-// A fresh directory, removed afterwards.
-class ScratchDirectory {
-public:
-    ScratchDirectory() {
-        std::string pattern = "/tmp/wsync-test-XXXXXX";
-        if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-        path_ = pattern;
-    }
-    ~ScratchDirectory() { std::filesystem::remove_all(path_); }
-    ScratchDirectory(const ScratchDirectory&) = delete;
-    ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-    [[nodiscard]] const std::string& path() const { return path_; }
-
-private:
-    std::string path_;
-};
 
 }  // namespace wsync::testing

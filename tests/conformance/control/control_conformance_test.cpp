@@ -44,7 +44,7 @@ protected:
     }
     std::vector<std::string> read(Control& control, const std::string& prefix) { return shown(control.read(prefix).value()); }
 
-    testing::ScratchFolder scratch_;
+    testing::TemporaryDirectory scratch_;
     std::shared_ptr<Control> a_, b_;
 };
 

@@ -39,7 +39,7 @@ struct RacePage {
 };
 
 TEST(ControlProcesses, of_two_that_race_exactly_one_wins_each_of_a_thousand_rounds) {
-    const testing::ScratchFolder scratch(testing::memory_folder());
+    const testing::TemporaryDirectory scratch(testing::memory_folder());
     auto* shared = ::mmap(nullptr, sizeof(RacePage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(shared, MAP_FAILED);
     auto* page = new (shared) RacePage{};
@@ -71,7 +71,7 @@ TEST(ControlProcesses, of_two_that_race_exactly_one_wins_each_of_a_thousand_roun
 TEST(ControlProcesses, a_writer_killed_at_any_step_leaves_the_old_or_the_new_value) {
     for (const bool existed : {false, true}) {
         for (const auto step : {WriteStep::created, WriteStep::written, WriteStep::synced, WriteStep::renamed}) {
-            const testing::ScratchFolder scratch;
+            const testing::TemporaryDirectory scratch;
             auto control = open_control("dir:" + (scratch / "control")).value();
             Revision before = 0;
             if (existed) before = control->put("p/head", as_bytes_of("old"), nullptr).value();
@@ -96,7 +96,7 @@ TEST(ControlProcesses, a_writer_killed_at_any_step_leaves_the_old_or_the_new_val
 }
 
 TEST(ControlProcesses, readers_of_a_writer_that_is_killed_again_and_again_see_whole_values_in_order) {
-    const testing::ScratchFolder scratch;
+    const testing::TemporaryDirectory scratch;
     auto control = open_control("dir:" + (scratch / "control")).value();
     std::mt19937 random(7);
     Revision last = 0;
@@ -134,7 +134,7 @@ int hold_a_lease(const std::string& folder, Deadline::clock::duration time_to_li
 }
 
 TEST(ControlProcesses, a_lease_ends_at_once_when_its_owner_is_killed) {
-    const testing::ScratchFolder scratch;
+    const testing::TemporaryDirectory scratch;
     const auto folder = scratch / "control";
     auto control = open_control("dir:" + folder).value();
     ChildProcess owner([&](int news) { return hold_a_lease(folder, 1h, news); });
@@ -153,7 +153,7 @@ TEST(ControlProcesses, a_lease_ends_at_once_when_its_owner_is_killed) {
 }
 
 TEST(ControlProcesses, a_lease_ends_after_its_time_when_its_owner_is_stopped) {
-    const testing::ScratchFolder scratch;
+    const testing::TemporaryDirectory scratch;
     const auto folder = scratch / "control";
     ChildProcess owner([&](int news) {
         auto own = open_control("dir:" + folder).value();
@@ -181,7 +181,7 @@ TEST(ControlProcesses, a_lease_ends_after_its_time_when_its_owner_is_stopped) {
 }
 
 TEST(ControlProcesses, a_process_stopped_within_a_change_is_named_by_its_lock) {
-    const testing::ScratchFolder scratch;
+    const testing::TemporaryDirectory scratch;
     ChildProcess holder([&](int news) {
         auto options = options_of(scratch / "control");
         options.at_step = [news](WriteStep step) {
@@ -203,7 +203,7 @@ TEST(ControlProcesses, a_process_stopped_within_a_change_is_named_by_its_lock) {
 }
 
 TEST(ControlProcesses, a_forked_child_does_not_end_its_parents_leases) {
-    const testing::ScratchFolder scratch;
+    const testing::TemporaryDirectory scratch;
     auto control = open_control("dir:" + (scratch / "control")).value();
     auto lease = control->open_lease(1h).value();
     ASSERT_OK(control->put("k", as_bytes_of("x"), lease.get()));
@@ -226,7 +226,7 @@ int as_nobody(const std::function<int()>& body) {
 }
 
 TEST(ControlProcesses, a_folder_without_permission_is_a_clear_error) {
-    const testing::ScratchFolder scratch;
+    const testing::TemporaryDirectory scratch;
     std::filesystem::create_directory(scratch / "locked");
     ASSERT_EQ(::chmod(scratch.path().c_str(), 0755), 0);
     ASSERT_EQ(::chmod((scratch / "locked").c_str(), 0000), 0);
@@ -246,7 +246,7 @@ TEST(ControlProcesses, a_folder_without_permission_is_a_clear_error) {
 }
 
 TEST(ControlProcesses, a_folder_that_may_only_be_read_can_be_read) {
-    const testing::ScratchFolder scratch;
+    const testing::TemporaryDirectory scratch;
     const auto folder = scratch / "control";
     auto control = open_control("dir:" + folder).value();
     ASSERT_OK(control->put("k", as_bytes_of("x"), nullptr));
@@ -272,7 +272,7 @@ TEST(ControlProcesses, a_folder_that_may_only_be_read_can_be_read) {
 }
 
 TEST(ControlProcesses, a_write_that_finds_no_room_leaves_the_old_value) {
-    const testing::ScratchFolder scratch;
+    const testing::TemporaryDirectory scratch;
     const auto folder = scratch / "control";
     auto control = open_control("dir:" + folder).value();
     ASSERT_OK(control->put("k", as_bytes_of("old"), nullptr));

@@ -30,7 +30,7 @@ protected:
         return {};
     }
 
-    testing::ScratchFolder scratch_;
+    testing::TemporaryDirectory scratch_;
     std::string root_ = scratch_ / "a/b/control";
     std::shared_ptr<Control> control_;
     const std::string file_ = root_ + "/values/policy/head,value";

@@ -19,7 +19,7 @@ protected:
     }
     bool ended(const std::string& id) { return judge_.has_ended(id).value(); }
 
-    testing::ScratchFolder scratch_;
+    testing::TemporaryDirectory scratch_;
     Folder folder_ = Folder::open(scratch_ / "control").value();
     Deadline::clock::time_point now_{};
     LeaseKeeper keeper_{folder_};

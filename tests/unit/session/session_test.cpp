@@ -1,5 +1,6 @@
 // Publisher and receivers in one process: every transport, every use, shards to shards, versions one after the other.
 #include "result_matchers.hpp"
+#include "temporary_directory.hpp"
 #include "weights.hpp"
 
 #include "wsync/model/mesh.hpp"
@@ -16,8 +17,8 @@ using testing::HasCode;
 using testing::HasError;
 using testing::holds_version;
 using testing::publish_version;
-using testing::ScratchDirectory;
 using testing::small_model;
+using testing::TemporaryDirectory;
 
 class SessionTest : public ::testing::Test {
 protected:
@@ -43,7 +44,7 @@ protected:
         return options;
     }
 
-    ScratchDirectory scratch_;
+    TemporaryDirectory scratch_;
     Manifest model_ = small_model();
     Layout layout_ = Layout::replicated(model_).value();
     std::size_t tensors_ = layout_.shards().size();  // an empty tensor has no shard
