@@ -3,18 +3,17 @@
 #include "sync/receiver.hpp"
 #include "sync/stopwatch.hpp"
 #include "verify/at_rest.hpp"
+#include "verify/mismatch.hpp"
 
 #include <fmt/format.h>
 
 namespace wsync {
 namespace {
 
-Error mismatch(const Layout& sink, const BoundBlock& block, std::string_view where) {
+Error wrong_bytes(const Layout& sink, const Binding& binding, const BoundBlock& block, std::string_view where) {
     const auto& shard = sink.shards()[block.sink_shard];
-    return Error{Code::corrupt,
-                 fmt::format("tensor {}, box {} (offset {} of its shard, {} bytes): the digest {} differs from the publisher's (rank {})",
-                             sink.manifest()[shard.tensor].name, block.sink_box.to_string(), block.sink_base, block.bytes, where, block.source_rank),
-                 {}};
+    return mismatch_error({sink.manifest()[shard.tensor].name, block.sink_box, block.sink_base + binding.rows[block.first_rows].sink_offset, block.bytes})
+        .within(fmt::format("verifying {} what rank {} sent", where, block.source_rank));
 }
 
 }  // namespace
@@ -121,7 +120,7 @@ Status ReceiverCore::verify_blocks(Slot& slot, std::span<const std::uint32_t> mo
             first_wrong = &planned_.binding.blocks[i];
         }
     }
-    if (first_wrong != nullptr) return mismatch(*planned_.sink, *first_wrong, "on arrival");
+    if (first_wrong != nullptr) return wrong_bytes(*planned_.sink, planned_.binding, *first_wrong, "on arrival");
     return {};
 }
 
@@ -142,7 +141,7 @@ Status ReceiverCore::verify_at_rest(const Slot& slot, std::span<const Digest> ex
         auto digest = digest_box_at_rest(*planned_.sink, blocks[i].sink_shard, blocks[i].sink_box, planned_.place, std::span(&slot.region, 1), kernels_);
         if (digest && *digest == expected[i]) return;
         std::lock_guard lock(mutex);
-        if (!error) error = digest ? mismatch(*planned_.sink, blocks[i], "at rest") : digest.error();
+        if (!error) error = digest ? wrong_bytes(*planned_.sink, planned_.binding, blocks[i], "at rest") : digest.error();
     });
     if (error) return *std::move(error);
     return {};
