@@ -53,7 +53,6 @@ public:
         files_ = make_file_system(bulk_.get());
 
         WSYNC_TRY(auto receiver, session.receiver(receiver_options()));
-        receiver_ = &receiver;
         on_interrupt([](void* pull) { static_cast<Receiver*>(pull)->interrupt(); }, &receiver);
         auto status = loop(receiver);
         on_interrupt(nullptr, nullptr);
@@ -227,7 +226,6 @@ private:
     PartialFile partial_;
     Layout layout_;
     Placement placement_;
-    Receiver* receiver_ = nullptr;
     std::mutex progress_mutex_;
     ProgressLine progress_;
     bool synced_ = false, announced_unchanged_ = false;
