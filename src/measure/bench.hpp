@@ -40,8 +40,9 @@ struct MethodResult {
     std::string limit;                      // "M", "M2", "T", "W2+R"; empty: none
     std::vector<double> shares;             // of each round
     double share_of_limit = 0;              // their median
-    std::uint64_t trainer_extra = 0, receiver_extra = 0;  // peaks beside slabs (ledger; cross-checked with RssAnon)
-    std::uint64_t receiver_rss_growth = 0;
+    // Peaks beside slabs, by the ledger; and by how much the kernel's RssAnon grew over the same steady syncs.
+    std::uint64_t trainer_extra = 0, receiver_extra = 0;
+    std::uint64_t trainer_rss_growth = 0, receiver_rss_growth = 0;
 };
 
 struct BenchResult {

@@ -32,7 +32,7 @@ Json to_json(const MethodResult& method, unsigned receivers) {
     json["share_of_limit"] = method.shares.empty() ? Json(nullptr) : Json(method.share_of_limit);
     json["shares"] = method.shares;
     json["peak_extra_bytes"] = {{"trainer", method.trainer_extra}, {"receiver", method.receiver_extra}};
-    json["receiver_rss_growth_bytes"] = method.receiver_rss_growth;
+    json["rss_growth_bytes"] = {{"trainer", method.trainer_rss_growth}, {"receiver", method.receiver_rss_growth}};
     json["verified"] = method.verified;
     return json;
 }

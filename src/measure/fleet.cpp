@@ -41,9 +41,9 @@ ProcessMemory to_memory(const Json& answer) {
     memory.rss_shmem = answer.value("rss_shmem", std::uint64_t{0});
     memory.page_tables = answer.value("page_tables", std::uint64_t{0});
     for (const auto& [role, bytes] : answer["ledger"].items()) {
-        memory.ledger_peak[role] = bytes.get<std::uint64_t>();
-        (role.find("slab") != std::string::npos ? memory.slab_bytes : memory.extra_bytes) += bytes.get<std::uint64_t>();
+        if (role.find("slab") != std::string::npos) memory.slab_bytes += bytes.get<std::uint64_t>();
     }
+    memory.extra_bytes = answer.value("extra", std::uint64_t{0});
     memory.slab_bytes += answer.value("slots", std::uint64_t{0});
     return memory;
 }

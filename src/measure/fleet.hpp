@@ -53,8 +53,8 @@ struct Synced {
 
 struct ProcessMemory {
     std::uint64_t rss_anon = 0, rss_shmem = 0, page_tables = 0;
-    std::map<std::string, std::uint64_t> ledger_peak;
-    std::uint64_t slab_bytes = 0, extra_bytes = 0;  // of the ledger: slabs, and the rest
+    std::uint64_t slab_bytes = 0;           // of the ledger
+    std::uint64_t extra_bytes = 0;          // the rest of it: what was taken since the last asking, at its peak
 };
 
 class Fleet {
@@ -69,6 +69,7 @@ public:
     [[nodiscard]] Result<std::vector<Synced>> sync(const std::string& method, Deadline deadline = std::chrono::minutes(5));
     // Digests of what trainer and receivers hold, taken apart from wsync's own verification: Error{corrupt} names what differs.
     [[nodiscard]] Status audit(const std::string& method);
+    // Of trainer rank 0. Starts its ledger's peak anew.
     [[nodiscard]] Result<ProcessMemory> trainer_memory();
     [[nodiscard]] Result<ProcessMemory> receiver_memory(unsigned index);
 

@@ -17,6 +17,8 @@ struct FleetPlace {
 [[nodiscard]] int run_trainer(Conversation& parent, const FleetOptions& options, const FleetPlace& place, std::uint32_t rank);
 [[nodiscard]] int run_receiver(Conversation& parent, const FleetOptions& options, const FleetPlace& place, unsigned index);
 
+// What a session holds beside slabs.
+[[nodiscard]] std::uint64_t extra_bytes(const Session& session);
 // {"rss_anon", "rss_shmem", "page_tables", "ledger": {role: bytes}}
 [[nodiscard]] Json memory_message(const Session& session);
 

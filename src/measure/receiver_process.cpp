@@ -85,9 +85,6 @@ private:
         const auto before = kernel_memory();
         WSYNC_TRY(auto report, method.receiver.sync({.deadline = std::chrono::milliseconds(message.value("deadline_ms", 60'000))}));
         const auto after = kernel_memory();
-        std::uint64_t extra = 0;
-        for (const auto& [role, bytes] : method.session.peak_extra_bytes())
-            if (role.find("slab") == std::string::npos) extra += bytes;
         Json answer{{"version", report.version},
                     {"method", report.method},
                     {"transport", report.transport},
@@ -95,7 +92,7 @@ private:
                     {"first", report.first},
                     {"bytes_needed", report.bytes_needed},
                     {"bytes_moved", report.bytes_moved},
-                    {"extra", extra},
+                    {"extra", extra_bytes(method.session)},
                     {"rss_growth", before && after && after->rss_anon > before->rss_anon ? after->rss_anon - before->rss_anon : 0}};
         for (int i = 0; i < kStageCount; ++i) {
             const auto stage = static_cast<Stage>(i);

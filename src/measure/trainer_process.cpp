@@ -16,8 +16,7 @@ namespace {
 
 class Trainer {
 public:
-    Trainer(Conversation& parent, const FleetOptions& options, const FleetPlace& place, std::uint32_t rank)
-        : parent_(parent), options_(options), place_(place), rank_(rank) {}
+    Trainer(const FleetOptions& options, const FleetPlace& place, std::uint32_t rank) : options_(options), place_(place), rank_(rank) {}
 
     Status open() {
         SessionOptions session;
@@ -53,8 +52,7 @@ public:
         const auto what = message.value("do", "");
         if (what == "publish") return publish(message);
         if (what == "audit") return audit();
-        if (what == "memory") return memory_message(*session_);
-        if (what == "holds") return Json{{"holds", publisher_->holds()}};
+        if (what == "memory") return memory();
         return Error{Code::invalid_argument, "the trainer does not know how to " + what, {}};
     }
 
@@ -68,12 +66,10 @@ private:
     // Each shard as a tensor of its own shape: enough for a distribution, and no rank needs another's bytes.
     Status draw() {
         const auto shards = options_.source.shards_of(rank_);
-        std::atomic<std::uint64_t> done{0};
         parallel_for(shards.size(), options_.threads, [&](std::size_t i) {
             auto spec = options_.source.manifest()[shards[i].tensor];
             spec.shape = shards[i].box.size;
             fill_trained(spec, options_.seed, shard_bytes(i));
-            done += shard_bytes(i).size();
         });
         return {};
     }
@@ -114,6 +110,16 @@ private:
                     {"seconds", std::chrono::duration<double>(Deadline::clock::now() - begin).count()}};
     }
 
+    // The peak since the last asking, over what was held then.
+    Result<Json> memory() {
+        auto message = memory_message(*session_);
+        const auto peak = extra_bytes(*session_);
+        message["extra"] = peak > held_ ? peak - held_ : 0;
+        session_->reset_peak();
+        held_ = extra_bytes(*session_);
+        return message;
+    }
+
     Result<Json> audit() {
         Json digests = Json::object();
         const auto shards = options_.source.shards_of(rank_);
@@ -124,10 +130,10 @@ private:
         return Json{{"digests", digests}};
     }
 
-    Conversation& parent_;
     const FleetOptions& options_;
     const FleetPlace& place_;
     std::uint32_t rank_;
+    std::uint64_t held_ = 0;
     std::optional<Session> session_;
     std::optional<Publisher> publisher_;
     Placement placement_;
@@ -135,6 +141,13 @@ private:
 };
 
 }  // namespace
+
+std::uint64_t extra_bytes(const Session& session) {
+    std::uint64_t extra = 0;
+    for (const auto& [role, bytes] : session.peak_extra_bytes())
+        if (role.find("slab") == std::string::npos) extra += bytes;
+    return extra;
+}
 
 Json memory_message(const Session& session) {
     Json message;
@@ -149,7 +162,7 @@ Json memory_message(const Session& session) {
 }
 
 int run_trainer(Conversation& parent, const FleetOptions& options, const FleetPlace& place, std::uint32_t rank) {
-    Trainer trainer(parent, options, place, rank);
+    Trainer trainer(options, place, rank);
     auto opened = trainer.open();
     if (!parent.send(opened ? Json{{"ready", true}} : error_message(opened.error())) || !opened) return 1;
     while (true) {
