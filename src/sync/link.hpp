@@ -87,10 +87,10 @@ public:
 private:
     Link(Stream stream, UniqueFd pidfd, std::string endpoint)
         : stream_(std::move(stream)), pidfd_(std::move(pidfd)), endpoint_(std::move(endpoint)) {}
-    [[nodiscard]] Result<Bytes> call(ByteWriter& request, Deadline deadline);
+    // The reply's frame; what is pushed before it is taken in.
+    [[nodiscard]] Result<Bytes> call(const Bytes& request, Deadline deadline);
     [[nodiscard]] Status wait_readable(Deadline deadline);
-    [[nodiscard]] Status take_push(ByteReader& in, std::uint8_t type);
-
+    [[nodiscard]] Status take_push(std::span<const std::byte> frame);
     [[nodiscard]] Status send(std::span<const std::byte> frame, Deadline deadline);
 
     Stream stream_;

@@ -7,8 +7,6 @@
 
 namespace wsync {
 
-using link::Type;
-
 Result<std::unique_ptr<Link>> Link::connect(const std::vector<std::string>& endpoints, const ProcessIdentity& publisher, const Secret& secret,
                                             const std::string& receiver, Deadline deadline) {
     WSYNC_TRY(auto self, current_process());
@@ -29,18 +27,10 @@ Result<std::unique_ptr<Link>> Link::connect(const std::vector<std::string>& endp
             continue;
         }
         std::unique_ptr<Link> made(new Link(*std::move(stream), std::move(pidfd), address));
-        auto hello = link::request(Type::hello);
-        hello.begin_record(link::kKind);
-        write(hello, self);
-        hello.text(receiver);
-        WSYNC_TRY(auto welcome, made->call(hello, deadline));
-        ByteReader in(welcome, "link welcome");
-        WSYNC_TRY(auto has_head, in.u8());
-        if (has_head != 0) {
-            WSYNC_TRY(auto head_bytes, in.blob(4096));
-            WSYNC_TRY(auto head, decode_head(head_bytes));
-            made->head_ = std::move(head);
-        }
+        WSYNC_TRY(auto frame, made->call(link::encode(link::Hello{self, receiver}), deadline));
+        WSYNC_TRY(auto payload, link::decode_reply(frame));
+        WSYNC_TRY(auto welcome, link::decode_welcome(payload));
+        made->head_ = std::move(welcome.head);
         return made;
     }
     return last;
@@ -59,21 +49,14 @@ Status Link::wait_readable(Deadline deadline) {
     }
 }
 
-Status Link::take_push(ByteReader& in, std::uint8_t type) {
-    switch (static_cast<Type>(type)) {
-        case Type::head: {
-            WSYNC_TRY(auto bytes, in.blob(4096));
-            WSYNC_TRY(auto head, decode_head(bytes));
-            if (!head_ || head.version.newer_than(head_->version)) head_ = std::move(head);
-            return {};
-        }
-        case Type::revoked: {
-            WSYNC_TRY(auto hold, in.u64());
-            revoked_.insert(hold);
-            return {};
-        }
-        default: return Error{Code::corrupt, fmt::format("the publisher sent a frame of unknown type {}", type), {}};
+Status Link::take_push(std::span<const std::byte> frame) {
+    WSYNC_TRY(auto push, link::decode_push(frame));
+    if (const auto* revoked = std::get_if<link::Revoked>(&push)) {
+        revoked_.insert(revoked->hold);
+    } else if (auto& head = std::get<HeadRecord>(push); !head_ || head.version.newer_than(head_->version)) {
+        head_ = std::move(head);
     }
+    return {};
 }
 
 Status Link::send(std::span<const std::byte> frame, Deadline deadline) {
@@ -83,18 +66,16 @@ Status Link::send(std::span<const std::byte> frame, Deadline deadline) {
     return sent;
 }
 
-Result<Bytes> Link::call(ByteWriter& request, Deadline deadline) {
-    WSYNC_TRY_VOID(send(request.view(), deadline));
+Result<Bytes> Link::call(const Bytes& request, Deadline deadline) {
+    WSYNC_TRY_VOID(send(request, deadline));
     while (true) {
         auto readable = wait_readable(deadline);
         // An answer that comes late must not be taken for the next one's: the link ends here.
         if (!readable) stream_.shut_down();
         WSYNC_TRY_VOID(readable);
         WSYNC_TRY(auto frame, stream_.receive_frame(link::kMaxReplyBytes, deadline));
-        ByteReader in(frame, "link frame");
-        WSYNC_TRY(auto type, in.u8());
-        if (type == static_cast<std::uint8_t>(Type::reply)) return link::decode_reply(in);
-        WSYNC_TRY_VOID(take_push(in, type));
+        if (link::is_reply(frame)) return frame;
+        WSYNC_TRY_VOID(take_push(frame));
     }
 }
 
@@ -106,54 +87,40 @@ Status Link::poll() {
         if (n <= 0) return {};
         if (polled[0].revents == 0) return Error{Code::peer_lost, "the publisher's process died", {}};
         WSYNC_TRY(auto frame, stream_.receive_frame(link::kMaxReplyBytes, std::chrono::seconds(5)));
-        ByteReader in(frame, "link frame");
-        WSYNC_TRY(auto type, in.u8());
-        WSYNC_TRY_VOID(take_push(in, type));
+        WSYNC_TRY_VOID(take_push(frame));
     }
 }
 
 Result<Bytes> Link::blob(const Digest& digest, Deadline deadline) {
     Bytes bytes;
     while (true) {
-        auto request = link::request(Type::blob);
-        request.digest(digest).u64(bytes.size());
-        WSYNC_TRY(auto reply, call(request, deadline));
-        ByteReader in(reply, "blob chunk");
-        WSYNC_TRY(auto total, in.u64());
-        WSYNC_TRY(auto chunk, in.raw(in.remaining()));
-        if (total > kMaxBlobBytes) return Error{Code::corrupt, fmt::format("a blob of {} bytes, the limit is {}", total, kMaxBlobBytes), {}};
-        bytes.insert(bytes.end(), chunk.begin(), chunk.end());
-        if (bytes.size() >= total) break;
-        if (chunk.empty()) return Error{Code::corrupt, "a blob ended before its announced size", {}};
+        WSYNC_TRY(auto frame, call(link::encode(link::BlobRequest{digest, bytes.size()}), deadline));
+        WSYNC_TRY(auto payload, link::decode_reply(frame));
+        WSYNC_TRY(auto chunk, link::decode_blob_chunk(payload));
+        bytes.insert(bytes.end(), chunk.bytes.begin(), chunk.bytes.end());
+        if (bytes.size() >= chunk.total) break;
+        if (chunk.bytes.empty()) return Error{Code::corrupt, "a blob ended before its announced size", {}};
     }
     if (digest_of(bytes) != digest) return Error{Code::corrupt, fmt::format("blob {} arrived with another digest", digest.short_hex()), {}};
     return bytes;
 }
 
 Result<GrantedHold> Link::hold(std::uint64_t number, HoldKind kind, Deadline deadline) {
-    auto request = link::request(Type::hold);
-    request.u64(number).u8(static_cast<std::uint8_t>(kind));
-    WSYNC_TRY(auto reply, call(request, deadline));
-    ByteReader in(reply, "hold");
-    GrantedHold granted;
-    WSYNC_TRY(granted.hold, link::read_hold(in));
-    WSYNC_TRY(auto record, in.blob(16 * 1024));
-    WSYNC_TRY(granted.publication, decode_publication(record));
-    return granted;
+    WSYNC_TRY(auto frame, call(link::encode(link::HoldRequest{number, kind}), deadline));
+    WSYNC_TRY(auto payload, link::decode_reply(frame));
+    return link::decode_granted_hold(payload);
 }
 
 Status Link::check(std::uint64_t hold_id, bool release, Deadline deadline) {
-    auto request = link::request(Type::check);
-    request.u64(hold_id).u8(release ? 1 : 0);
-    auto reply = call(request, deadline);
-    return reply ? Status{} : Status{std::move(reply).error()};
+    WSYNC_TRY(auto frame, call(link::encode(link::CheckRequest{hold_id, release}), deadline));
+    WSYNC_TRY(auto payload, link::decode_reply(frame));
+    if (!payload.empty()) return Error{Code::corrupt, fmt::format("{} bytes follow the answer to a check", payload.size()), {}};
+    return {};
 }
 
 void Link::release(std::uint64_t hold_id) {
-    auto request = link::request(Type::release);
-    request.u64(hold_id);
     // A failure means that the link is broken, and a broken link has released its holds.
-    (void)send(request.view(), std::chrono::seconds(1));
+    (void)send(link::encode(link::ReleaseRequest{hold_id}), std::chrono::seconds(1));
 }
 
 Result<std::vector<Digest>> Link::digests(std::uint64_t hold_id, std::span<const BoxRequest> boxes, Deadline deadline) {
@@ -161,19 +128,10 @@ Result<std::vector<Digest>> Link::digests(std::uint64_t hold_id, std::span<const
     digests.reserve(boxes.size());
     while (digests.size() < boxes.size()) {
         const auto part = boxes.subspan(digests.size(), std::min<std::size_t>(kMaxBoxesPerRequest, boxes.size() - digests.size()));
-        auto request = link::request(Type::digests);
-        request.u64(hold_id).u32(static_cast<std::uint32_t>(part.size()));
-        for (const auto& box : part) {
-            request.u32(box.shard);
-            link::write(request, box.box);
-        }
-        WSYNC_TRY(auto reply, call(request, deadline));
-        ByteReader in(reply, "digest list");
-        for (std::size_t i = 0; i < part.size(); ++i) {
-            WSYNC_TRY(auto digest, in.digest());
-            digests.push_back(digest);
-        }
-        WSYNC_TRY_VOID(in.finish());
+        WSYNC_TRY(auto frame, call(link::encode(link::DigestsRequest{hold_id, {part.begin(), part.end()}}), deadline));
+        WSYNC_TRY(auto payload, link::decode_reply(frame));
+        WSYNC_TRY(auto answers, link::decode_digests(payload, part.size()));
+        digests.insert(digests.end(), answers.begin(), answers.end());
     }
     return digests;
 }

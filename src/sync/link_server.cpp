@@ -10,8 +10,6 @@
 namespace wsync {
 namespace {
 
-using link::Type;
-
 // Blocks until a frame has begun; false when the holder is dead or the connection broke.
 bool wait_for_request(const Stream& stream, int pidfd) {
     while (true) {
@@ -45,14 +43,14 @@ struct LinkServer::Impl {
     void serve(Stream& stream) {
         auto first = stream.receive_frame(link::kMaxRequestBytes, std::chrono::seconds(5));
         if (!first) return;
-        ByteReader in(*first, "link hello");
-        auto hello = read_hello(in);
+        auto request = link::decode_request(*first);
         Connection connection{stream, {}};
-        if (!hello) {
-            (void)send(connection, link::reply(hello.error(), {}), std::chrono::seconds(1));
+        if (request && !std::holds_alternative<link::Hello>(*request)) request = Error{Code::corrupt, "a link begins with hello", {}};
+        if (!request) {
+            (void)send(connection, link::reply(request.error(), {}), std::chrono::seconds(1));
             return;
         }
-        const auto& [process, receiver] = *hello;
+        const auto& [process, receiver] = std::get<link::Hello>(*request);
         UniqueFd pidfd;
         if (auto opened = open_pidfd(process)) pidfd = *std::move(opened);
 
@@ -64,11 +62,8 @@ struct LinkServer::Impl {
             connections[id] = &connection;
         }
         const std::string holder = fmt::format("receiver {} ({})", receiver, process.to_string());
-        ByteWriter welcome;
-        const auto head = service.head();
-        welcome.u8(head ? 1 : 0);
-        if (head) welcome.blob(encode(*head));
-        if (send(connection, link::reply({}, welcome.view()), std::chrono::seconds(5))) {
+        const auto welcome = link::encode(link::Welcome{service.head()});
+        if (send(connection, link::reply({}, welcome), std::chrono::seconds(5))) {
             while (wait_for_request(stream, pidfd.get())) {
                 auto frame = stream.receive_frame(link::kMaxRequestBytes, std::chrono::seconds(30));
                 if (!frame) break;
@@ -82,80 +77,45 @@ struct LinkServer::Impl {
         service.connection_ended(id);
     }
 
-    static Result<std::pair<ProcessIdentity, std::string>> read_hello(ByteReader& in) {
-        WSYNC_TRY(auto type, in.u8());
-        if (type != static_cast<std::uint8_t>(Type::hello)) return Error{Code::corrupt, "a link begins with hello", {}};
-        WSYNC_TRY_VOID([&]() -> Status {
-            WSYNC_TRY(auto minor, in.begin_record(link::kKind));
-            (void)minor;
-            return {};
-        }());
-        WSYNC_TRY(auto process, read_process_identity(in));
-        WSYNC_TRY(auto receiver, in.text(256));
-        return std::pair{std::move(process), std::move(receiver)};
-    }
-
     // False when the link should end.
     bool answer(Connection& connection, std::uint64_t id, const std::string& holder, std::span<const std::byte> frame) {
-        ByteReader in(frame, "link request");
-        auto type = in.u8();
-        if (type && *type == static_cast<std::uint8_t>(Type::release)) {
-            auto hold = in.u64();
-            if (hold) service.release(*hold);
-            return hold.has_value();
+        auto request = link::decode_request(frame);
+        if (!request) {
+            // What can't be read was not written by a receiver of ours: nothing that follows is to be trusted.
+            (void)send(connection, link::reply(request.error(), {}), std::chrono::seconds(1));
+            return false;
         }
-        auto payload = type ? handle(static_cast<Type>(*type), in, id, holder) : Result<Bytes>(type.error());
+        if (const auto* released = std::get_if<link::ReleaseRequest>(&*request)) {
+            service.release(released->hold);
+            return true;
+        }
+        auto payload = std::visit([&](const auto& asked) { return handle(asked, id, holder); }, *request);
         const Status status = payload ? Status{} : Status{payload.error()};
         const auto bytes = payload ? *std::move(payload) : Bytes{};
         return send(connection, link::reply(status, bytes), std::chrono::seconds(30)).has_value();
     }
 
-    Result<Bytes> handle(Type type, ByteReader& in, std::uint64_t id, const std::string& holder) {
-        ByteWriter out;
-        switch (type) {
-            case Type::blob: {
-                WSYNC_TRY(auto digest, in.digest());
-                WSYNC_TRY(auto offset, in.u64());
-                WSYNC_TRY(auto blob, service.blob(digest));
-                if (offset > blob->size()) return Error{Code::invalid_argument, "a blob's chunk begins behind its end", {}};
-                const auto chunk = std::span(*blob).subspan(offset, std::min(kBlobChunkBytes, blob->size() - offset));
-                out.u64(blob->size()).raw(chunk);
-                return out.take();
-            }
-            case Type::hold: {
-                WSYNC_TRY(auto number, in.u64());
-                WSYNC_TRY(auto kind, in.u8());
-                if (kind > static_cast<int>(HoldKind::serve)) return Error{Code::corrupt, "a hold of an unknown kind", {}};
-                WSYNC_TRY(auto granted, service.grant(id, number, static_cast<HoldKind>(kind), holder));
-                link::write(out, granted.hold);
-                out.blob(encode(granted.publication));
-                return out.take();
-            }
-            case Type::check: {
-                WSYNC_TRY(auto hold, in.u64());
-                WSYNC_TRY(auto release, in.u8());
-                auto standing = service.check(hold);
-                if (release != 0) service.release(hold);
-                if (!standing) return standing.error();
-                return Bytes{};
-            }
-            case Type::digests: {
-                WSYNC_TRY(auto hold, in.u64());
-                WSYNC_TRY(auto count, in.count(5));
-                if (count > kMaxBoxesPerRequest) {
-                    return Error{Code::invalid_argument, fmt::format("{} boxes in one request, the limit is {}", count, kMaxBoxesPerRequest), {}};
-                }
-                std::vector<BoxRequest> boxes(count);
-                for (auto& box : boxes) {
-                    WSYNC_TRY(box.shard, in.u32());
-                    WSYNC_TRY(box.box, link::read_box(in));
-                }
-                WSYNC_TRY(auto digests, service.digests(hold, boxes));
-                for (const auto& digest : digests) out.digest(digest);
-                return out.take();
-            }
-            default: return Error{Code::corrupt, fmt::format("a link request of unknown type {}", static_cast<int>(type)), {}};
-        }
+    Result<Bytes> handle(const link::Hello&, std::uint64_t, const std::string&) { return Error{Code::invalid_argument, "a link says hello once", {}}; }
+    Result<Bytes> handle(const link::ReleaseRequest&, std::uint64_t, const std::string&) { return Bytes{}; }  // has no answer; see above
+    Result<Bytes> handle(const link::BlobRequest& request, std::uint64_t, const std::string&) {
+        WSYNC_TRY(auto blob, service.blob(request.digest));
+        if (request.offset > blob->size()) return Error{Code::invalid_argument, "a blob's chunk begins behind its end", {}};
+        return link::encode(
+            link::BlobChunk{blob->size(), std::span(*blob).subspan(request.offset, std::min<std::size_t>(kBlobChunkBytes, blob->size() - request.offset))});
+    }
+    Result<Bytes> handle(const link::HoldRequest& request, std::uint64_t id, const std::string& holder) {
+        WSYNC_TRY(auto granted, service.grant(id, request.number, request.kind, holder));
+        return link::encode(granted);
+    }
+    Result<Bytes> handle(const link::CheckRequest& request, std::uint64_t, const std::string&) {
+        auto standing = service.check(request.hold);
+        if (request.release) service.release(request.hold);
+        if (!standing) return standing.error();
+        return Bytes{};
+    }
+    Result<Bytes> handle(const link::DigestsRequest& request, std::uint64_t, const std::string&) {
+        WSYNC_TRY(auto digests, service.digests(request.hold, request.boxes));
+        return link::encode(std::span<const Digest>(digests));
     }
 
     void push(Connection& connection, std::span<const std::byte> frame) { (void)send(connection, frame, Deadline::now()); }
@@ -191,17 +151,15 @@ std::vector<std::string> LinkServer::endpoints() const {
 }
 
 void LinkServer::push_head(const HeadRecord& head) {
-    auto out = link::request(Type::head);
-    out.blob(encode(head));
+    const auto frame = link::encode(link::Push(head));
     std::lock_guard lock(impl_->mutex);
-    for (auto& [id, connection] : impl_->connections) impl_->push(*connection, out.view());
+    for (auto& [id, connection] : impl_->connections) impl_->push(*connection, frame);
 }
 
 void LinkServer::push_revoked(std::uint64_t connection, const Hold& hold) {
-    auto out = link::request(Type::revoked);
-    out.u64(hold.id);
+    const auto frame = link::encode(link::Push(link::Revoked{hold.id}));
     std::lock_guard lock(impl_->mutex);
-    if (auto it = impl_->connections.find(connection); it != impl_->connections.end()) impl_->push(*it->second, out.view());
+    if (auto it = impl_->connections.find(connection); it != impl_->connections.end()) impl_->push(*it->second, frame);
 }
 
 void LinkServer::stop() {

@@ -30,7 +30,7 @@ Result<FileIdentity> decode(const Descriptor& descriptor) {
         return Error{Code::invalid_argument, fmt::format("the descriptor is of transport \"{}\", not of \"file\"", descriptor.transport), {}};
     }
     ByteReader in(descriptor.bytes, "file descriptor");
-    WSYNC_TRY([[maybe_unused]] auto minor, in.begin_record(kKind));
+    WSYNC_TRY(const auto minor, in.begin_record(kKind));
     FileIdentity identity;
     WSYNC_TRY(identity.boot_id, in.text(128));
     WSYNC_TRY(identity.host, in.text(256));
@@ -41,7 +41,7 @@ Result<FileIdentity> decode(const Descriptor& descriptor) {
     WSYNC_TRY(identity.offset, in.u64());
     WSYNC_TRY(identity.bytes, in.u64());
     WSYNC_TRY(auto allow_write, in.u8());
-    WSYNC_TRY_VOID(in.finish());
+    if (minor <= kKind.minor) WSYNC_TRY_VOID(in.finish());
     identity.allow_write = allow_write != 0;
     if (identity.path.empty() || identity.path.front() != '/' || identity.path.find('\0') != std::string::npos) {
         return Error{Code::corrupt, "file descriptor: the path is not absolute", {}};

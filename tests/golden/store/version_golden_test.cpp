@@ -1,6 +1,5 @@
-#include "golden_file.hpp"
+#include "record_checks.hpp"
 
-#include "result_matchers.hpp"
 #include "store/version_manifest.hpp"
 #include "transport/file/file_descriptor.hpp"
 
@@ -36,6 +35,24 @@ TEST(VersionGolden, TheManifest) {
     EXPECT_EQ(*read, manifest());
 }
 
+TEST(VersionGolden, ANewerManifest) {
+    const std::string text = golden_bytes("store/wsync-1.0.json");
+    const auto with = [&](const std::string& from, const std::string& to) {
+        std::string changed = text;
+        const auto at = changed.find(from);
+        EXPECT_NE(at, std::string::npos) << from;
+        return changed.replace(at, from.size(), to);
+    };
+    const auto newer = decode_version_manifest(with("\"minor\": 0", "\"minor\": 7, \"invented\": {\"later\": [1]}"), "wsync.json");
+    ASSERT_OK(newer);
+    EXPECT_EQ(*newer, manifest());
+    EXPECT_THAT(decode_version_manifest(with("\"minor\": 0", "\"minor\": 0, \"invented\": 1"), "wsync.json"), HasCode(Code::corrupt));
+    const auto other = decode_version_manifest(with("wsync.version/1", "wsync.version/2"), "wsync.json");
+    EXPECT_THAT(other, HasError(Code::unsupported, "wsync.version/2"));
+    EXPECT_THAT(other, HasError(Code::unsupported, "reads wsync.version/1"));
+    EXPECT_THAT(decode_version_manifest(with("wsync.version/1", "wsync.sync/1"), "wsync.json"), HasCode(Code::corrupt));
+}
+
 TEST(VersionGolden, TheDigests) {
     expect_golden("store/digests-1.0.bin", encode(digests()));
     const std::string bytes = golden_bytes("store/digests-1.0.bin");
@@ -43,6 +60,9 @@ TEST(VersionGolden, TheDigests) {
     ASSERT_OK(read);
     EXPECT_EQ(read->manifest, digests().manifest);
     EXPECT_EQ(read->blocks, digests().blocks);
+    const auto decode = [](std::span<const std::byte> any) { return decode_version_digests(any, "wsync.digests"); };
+    refuses_another_length(golden_record_bytes("store/digests-1.0.bin"), decode);
+    follows_the_version_rule(golden_record_bytes("store/digests-1.0.bin"), 0, decode);
 }
 
 TEST(VersionGolden, TheDescriptorOfAFile) {
@@ -62,6 +82,9 @@ TEST(VersionGolden, TheDescriptorOfAFile) {
     const auto read = file_transport::decode({"file", Bytes(view.begin(), view.end())});
     ASSERT_OK(read);
     EXPECT_EQ(*read, identity);
+    const auto decode = [](std::span<const std::byte> any) { return file_transport::decode({"file", Bytes(any.begin(), any.end())}); };
+    refuses_another_length(golden_record_bytes("store/file-descriptor-1.0.bin"), decode);
+    follows_the_version_rule(golden_record_bytes("store/file-descriptor-1.0.bin"), 0, decode);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 #include "transport/tcp/attachment.hpp"
 #include "transport/tcp/request.hpp"
 
-#include "result_matchers.hpp"
+#include "record_checks.hpp"
 
 #include <fstream>
 #include <iterator>
@@ -76,6 +76,30 @@ TEST(Golden, TcpFramesAreRead) {
     rest = rest.subspan(kTrailerBytes);
     const auto request_bytes = encode(attach_request()).size();
     EXPECT_EQ(decode_attach_request(rest.first(request_bytes))->client, attach_request().client);
+}
+
+TEST(Golden, TcpAttachmentsKeepTheVersionRule) {
+    const auto request = encode(attach_request());
+    testing::follows_the_version_rule(request, 0, [](std::span<const std::byte> bytes) { return decode_attach_request(bytes); });
+    AttachReply reply;
+    reply.region_bytes = 1 << 20;
+    testing::follows_the_version_rule(encode(reply), 0, [](std::span<const std::byte> bytes) { return decode_attach_reply(bytes); });
+    reply.refusal = Error{Code::not_found, "exposure 77 does not exist"};
+    testing::follows_the_version_rule(encode(reply), 0, [](std::span<const std::byte> bytes) { return decode_attach_reply(bytes); });
+}
+
+// Fixed-size frames: a newer minor can only have used what is zero today.
+TEST(Golden, TcpFramesKeepTheVersionRule) {
+    const auto keeps = [](auto frame, auto decode) {
+        frame[5] = std::byte{9};
+        EXPECT_OK(decode(frame));
+        frame[4] = std::byte{2};
+        EXPECT_THAT(decode(frame), testing::HasError(Code::unsupported, "2.9"));
+        EXPECT_THAT(decode(frame), testing::HasError(Code::unsupported, "this build 1.0"));
+    };
+    keeps(encode(kRead), [](const auto& frame) { return decode_request(frame); });
+    keeps(encode(kServed), [](const auto& frame) { return decode_response(frame); });
+    keeps(encode(kGood), [](const auto& frame) { return decode_trailer(frame); });
 }
 
 }  // namespace

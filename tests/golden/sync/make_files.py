@@ -1,0 +1,78 @@
+"""Writes the golden files of this folder from the formats' description alone, without wsync."""
+
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).parent
+
+
+def record(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("<HH", 1, 0) + body
+
+
+def blob(value: bytes) -> bytes:
+    return struct.pack("<I", len(value)) + value
+
+
+def digest(first: int) -> bytes:
+    return bytes(range(first, first + 16))
+
+
+def process() -> bytes:
+    boot_id, host = b"83f622ba-3c0f-4ca3-a34a-a8409beb401f", b"node-7"
+    return blob(boot_id) + blob(host) + struct.pack("<QQQ", 4026531836, 4711, 123456)
+
+
+def box(offset: list[int], size: list[int]) -> bytes:
+    return struct.pack("<B", len(offset)) + struct.pack(f"<{2 * len(offset)}Q", *offset, *size)
+
+
+def frame(kind: int, body: bytes) -> bytes:
+    return struct.pack("<B", kind) + body
+
+
+head = record(b"WSHD", blob(b"policy") + blob(b"run-7") + struct.pack("<QQQQ", 3, 17, 170, 16) + digest(0x10))
+publication = record(
+    b"WSPB",
+    struct.pack("<QQIQ", 17, 170, 1, 34) + digest(0x20) + struct.pack("<ddd", 0.25, 1.5, 2.0) + blob(b"/models/policy/v3.17"),
+)
+
+FILES = {
+    "epoch": record(b"WSEP", struct.pack("<Q", 3) + blob(b"run-7") + struct.pack("<I", 2) + digest(0x30) + bytes(range(32))),
+    "rank": record(
+        b"WSRK",
+        process()
+        + struct.pack("<I", 2) + blob(b"unix:/run/wsync/link-1") + blob(b"tcp:10.0.0.7:4711")
+        + struct.pack("<I", 2)  # slabs
+        + struct.pack("<I", 2) + blob(b"shm") + blob(b"\x01\x02\x03") + blob(b"tcp") + blob(b"\x04")
+        + struct.pack("<I", 1) + blob(b"shm") + blob(b"")
+        + digest(0x40) + digest(0x50),
+    ),
+    "publication": publication,
+    "head": head,
+    # Link frames.
+    "link-hello": frame(1, record(b"WSLK", process() + blob(b"rollout-3"))),
+    "link-blob": frame(2, digest(0x60) + struct.pack("<Q", 1 << 20)),
+    "link-hold": frame(3, struct.pack("<QB", 17, 1)),
+    "link-check": frame(4, struct.pack("<QB", 5, 1)),
+    "link-release": frame(5, struct.pack("<Q", 5)),
+    "link-digests": frame(
+        6,
+        struct.pack("<QI", 5, 3)
+        + struct.pack("<I", 0) + box([0, 4], [2, 4])
+        + struct.pack("<I", 9) + box([], [])
+        + struct.pack("<I", 2) + box([1 << 40], [7]),
+    ),
+    "link-refusal": frame(64, struct.pack("<B", 1 + 2) + blob(b"version 3 was recycled")),
+    "link-done": frame(64, b"\x00"),
+    "link-welcome": frame(64, b"\x00" + record(b"WSLK", b"\x01" + blob(head))),
+    "link-welcome-without-head": frame(64, b"\x00" + record(b"WSLK", b"\x00")),
+    "link-chunk": frame(64, b"\x00" + struct.pack("<Q", (1 << 20) + 3) + b"\x07\x08\x09"),
+    "link-granted": frame(64, b"\x00" + struct.pack("<QQIQB", 5, 17, 1, 34, 1) + blob(publication)),
+    "link-answers": frame(64, b"\x00" + digest(0x70) + digest(0x80)),
+    "link-head": frame(65, blob(head)),
+    "link-revoked": frame(66, struct.pack("<Q", 5)),
+}
+
+for name, content in FILES.items():
+    (HERE / f"{name}-1.0.bin").write_bytes(content)
