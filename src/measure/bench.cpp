@@ -68,6 +68,13 @@ public:
         fleet.receivers = options_.receivers;
         fleet.threads = options_.threads;
         fleet.methods = options_.methods;
+        fleet.kernels = options_.kernels;
+        if (fleet.kernels.empty()) {
+            tell("choosing the copy that is best here");
+            WSYNC_TRY(const auto* best, choose_kernels());
+            fleet.kernels = best->name;
+        }
+        result_.kernels = fleet.kernels;
         fleet.huge_pages = options_.huge_pages;
         if (wants("disk")) fleet.disk_directory = options_.directory;
         fleet.progress = [&](double, std::string_view what) { tell(what); };
@@ -103,7 +110,7 @@ private:
         const bool audit = options_.audit && (round == 0 || round == options_.runs);
         tell(fmt::format("round {} of {}: the trainer publishes", round, options_.runs));
         WSYNC_TRY(auto before, fleet_->trainer_memory());
-        WSYNC_TRY(auto published, fleet_->publish(++step_, wants("disk")));
+        WSYNC_TRY(auto published, fleet_->publish(++step_, wants("disk") ? Fleet::Save::recycled : Fleet::Save::no));
         // Writing to disk is the publication's: what it took belongs to the disk method.
         for (auto& method : result_.methods)
             if (method.id == "disk") WSYNC_TRY_VOID(add_trainer_memory(method, before, round));
@@ -132,12 +139,71 @@ private:
             WSYNC_TRY_VOID(take(result_.methods[i], synced, published, round));
             if (audit) WSYNC_TRY_VOID(fleet_->audit(options_.methods[i]));
         }
+        if (wants("shm_map")) WSYNC_TRY_VOID(map_anew(round));
+        if (wants("disk")) WSYNC_TRY_VOID(run_files(round));
         ++done_;
         if (round % 2 != 0) WSYNC_TRY_VOID(probe_all());
         ++done_;
         if (round == 0) return {};
-        for (auto& method : result_.methods) add_share(method, limits);
+        for (auto& method : result_.methods) {
+            add_share(method, limits);
+            for (auto& part : method.parts)
+                if (!part.limit.empty()) part.shares.push_back(share_of(part, method.bytes, limits));
+        }
         return {};
+    }
+
+    [[nodiscard]] PartResult& part(std::string_view method, std::string_view id, std::string_view limit) {
+        auto& parts = result_method(method).parts;
+        const auto known = std::find_if(parts.begin(), parts.end(), [&](const auto& p) { return p.id == id; });
+        if (known != parts.end()) return *known;
+        return parts.emplace_back(PartResult{std::string(id), std::string(limit), {}, {}, 0});
+    }
+    [[nodiscard]] std::uint64_t bytes_of(const PartResult& part, std::uint64_t bytes) const {
+        return part.id.starts_with("read") ? bytes * options_.receivers : bytes;
+    }
+    [[nodiscard]] double share_of(const PartResult& part, std::uint64_t bytes, const std::map<LimitKind, double>& limits) const {
+        return static_cast<double>(bytes_of(part, bytes)) / limits.at(*limit_kind_of(part.limit)) / part.seconds.back();
+    }
+
+    // A receiver that comes new maps the version, and touches it.
+    Status map_anew(int round) {
+        WSYNC_TRY(const auto anew, fleet_->map_anew());
+        if (round == 0) return {};
+        part("shm_map", "first", "").seconds.push_back(anew.hand_over_seconds);
+        part("shm_map", "first_whole", "").seconds.push_back(anew.whole_seconds);
+        auto& populate = part("shm_map", "populate", "");
+        populate.seconds.push_back(anew.populate_seconds);
+        populate_bytes_ = anew.bytes;
+        return {};
+    }
+
+    // The disk method's rounds write over old files and read what is not cached. Here: new files, and then cached ones.
+    Status run_files(int round) {
+        const auto& disk = stages_["disk"];
+        WSYNC_TRY(const auto published, fleet_->publish(++step_, Fleet::Save::new_files));
+        WSYNC_TRY_VOID(fleet_->warm_files());
+        WSYNC_TRY(auto warm, fleet_->sync("disk"));
+        WSYNC_TRY_VOID(check(warm, published, "disk"));
+        if (wants("shm_map")) {
+            // They serve in place: the next version needs their slab.
+            WSYNC_TRY(auto moved_on, fleet_->sync("shm_map"));
+            WSYNC_TRY_VOID(check(moved_on, published, "shm_map"));
+        }
+        double written = 0, read = 0;
+        for (const auto& one : warm) {
+            written = one.stages[Stage::expose];
+            read = std::max(read, one.hand_over_seconds());
+        }
+        if (round == 0) return {};
+        part("disk", "write_recycled", "W2").seconds.push_back(disk.back()[Stage::expose]);
+        part("disk", "write_new", "W").seconds.push_back(written);
+        part("disk", "read_cold", "R").seconds.push_back(result_method("disk").steady_hand_over.back());
+        part("disk", "read_warm", "P").seconds.push_back(read);
+        return {};
+    }
+    [[nodiscard]] MethodResult& result_method(std::string_view id) {
+        return *std::find_if(result_.methods.begin(), result_.methods.end(), [&](const auto& m) { return m.id == id; });
     }
 
     Status add_trainer_memory(MethodResult& method, const ProcessMemory& before, int round) {
@@ -148,13 +214,20 @@ private:
         return {};
     }
 
-    Status take(MethodResult& method, std::vector<Synced>& synced, const Published& published, int round) {
-        const Synced* slowest = nullptr;
+    static Status check(std::vector<Synced>& synced, const Published& published, std::string_view method) {
         for (std::size_t i = 0; i < synced.size(); ++i) {
-            if (synced[i].error) return std::move(*synced[i].error).within(fmt::format("receiver {} synced by {}", i + 1, method.id));
+            if (synced[i].error) return std::move(*synced[i].error).within(fmt::format("receiver {} synced by {}", i + 1, method));
             if (synced[i].version != published.label) {
                 return Error{Code::internal, fmt::format("receiver {} activated {} instead of {}", i + 1, synced[i].version, published.label), {}};
             }
+        }
+        return {};
+    }
+
+    Status take(MethodResult& method, std::vector<Synced>& synced, const Published& published, int round) {
+        WSYNC_TRY_VOID(check(synced, published, method.id));
+        const Synced* slowest = nullptr;
+        for (std::size_t i = 0; i < synced.size(); ++i) {
             if (slowest == nullptr || synced[i].hand_over_seconds() > slowest->hand_over_seconds()) slowest = &synced[i];
             method.receiver_extra = std::max(method.receiver_extra, synced[i].peak_extra_bytes);
             if (round > 0) method.receiver_rss_growth = std::max(method.receiver_rss_growth, synced[i].rss_growth_bytes);
@@ -205,6 +278,10 @@ private:
                 method.bytes_per_second = static_cast<double>(method.bytes) * (method.id == "disk" ? 1 + options_.receivers : options_.receivers) / time;
             }
             if (!method.shares.empty()) method.share_of_limit = median_of(method.shares);
+            for (auto& part : method.parts) {
+                const auto bytes = part.id == "populate" ? populate_bytes_ : part.limit.empty() ? 0 : bytes_of(part, method.bytes);
+                part.bytes_per_second = static_cast<double>(bytes) / median_of(part.seconds);
+            }
         }
         for (const auto& [kind, probe] : probes_.probes) {
             WSYNC_TRY(auto limit, probe.limit());
@@ -222,7 +299,6 @@ private:
         result_.trainers = options_.source.ranks();
         result_.receivers = options_.receivers;
         result_.threads = options_.threads;
-        result_.kernels = std::string(default_kernels().name);
         if (wants("disk")) {
             WSYNC_TRY(auto engine, describe_file_engine(options_.directory));
             result_.disk_engine = engine.name();
@@ -238,7 +314,7 @@ private:
     BenchResult result_;
     std::map<std::string, std::vector<StageSeconds>> stages_;
     std::mt19937 random_{17};
-    std::uint64_t step_ = 0;
+    std::uint64_t step_ = 0, populate_bytes_ = 0;
     int done_ = 0;
 };
 

@@ -17,6 +17,7 @@ struct BenchOptions {
     std::string directory = ".";            // where disk methods write
     bool huge_pages = true;
     std::uint64_t max_probe_bytes = std::uint64_t{1} << 30;
+    std::string kernels;                    // empty: the set that a probe of the copy with digest finds best here
     bool audit = true;                      // compare digests of both sides' memory after the first and the last round
     std::function<void(double fraction, std::string_view what)> progress;
     std::function<bool()> cancelled;        // looked at between steps
@@ -26,6 +27,15 @@ struct Spread {
     double min = 0, median = 0, max = 0;
 };
 [[nodiscard]] Spread spread_of(std::vector<double> values);
+
+// One part of a method, alone beside its own limit.
+struct PartResult {
+    std::string id;                         // shm_map: "first", "first_whole", "populate"; disk: "write_new", "write_recycled", "read_cold", "read_warm"
+    std::string limit;                      // "W", "W2", "R", "P"; empty: none
+    std::vector<double> seconds;            // of each round
+    std::vector<double> shares;             // of the limit, of each round
+    double bytes_per_second = 0;            // at the median; 0 where nothing moves
+};
 
 struct MethodResult {
     std::string id, transport, verified;
@@ -40,6 +50,7 @@ struct MethodResult {
     std::string limit;                      // "M", "M2", "T", "W2+R"; empty: none
     std::vector<double> shares;             // of each round
     double share_of_limit = 0;              // their median
+    std::vector<PartResult> parts;
     // Peaks beside slabs, by the ledger; and by how much the kernel's RssAnon grew over the same steady syncs.
     std::uint64_t trainer_extra = 0, receiver_extra = 0;
     std::uint64_t trainer_rss_growth = 0, receiver_rss_growth = 0;

@@ -31,6 +31,16 @@ Json to_json(const MethodResult& method, unsigned receivers) {
     json["limit"] = method.limit.empty() ? Json(nullptr) : Json(method.limit);
     json["share_of_limit"] = method.shares.empty() ? Json(nullptr) : Json(method.share_of_limit);
     json["shares"] = method.shares;
+    json["parts"] = Json::array();
+    for (const auto& part : method.parts) {
+        json["parts"].push_back({{"id", part.id},
+                                 {"seconds", to_json(spread_of(part.seconds))},
+                                 {"rounds", part.seconds},
+                                 {"bytes_per_second", part.bytes_per_second > 0 ? Json(part.bytes_per_second) : Json(nullptr)},
+                                 {"limit", part.limit.empty() ? Json(nullptr) : Json(part.limit)},
+                                 {"share_of_limit", part.shares.empty() ? Json(nullptr) : Json(median_of(part.shares))},
+                                 {"shares", part.shares}});
+    }
     json["peak_extra_bytes"] = {{"trainer", method.trainer_extra}, {"receiver", method.receiver_extra}};
     json["rss_growth_bytes"] = {{"trainer", method.trainer_rss_growth}, {"receiver", method.receiver_rss_growth}};
     json["verified"] = method.verified;

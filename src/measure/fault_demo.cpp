@@ -34,7 +34,7 @@ Result<std::unique_ptr<Fleet>> start_fleet(const FaultDemoOptions& options, cons
 
 // Everybody serves a first version, checked byte for byte.
 Status serve_first(Fleet& fleet) {
-    WSYNC_TRY(auto published, fleet.publish(1, false));
+    WSYNC_TRY(auto published, fleet.publish(1, Fleet::Save::no));
     WSYNC_TRY(auto synced, fleet.sync("tcp", 30s));
     for (auto& one : synced) {
         if (one.error) return *std::move(one.error);
@@ -55,7 +55,7 @@ Result<FaultOutcome> flipped_byte(const FaultDemoOptions& options) {
     WSYNC_TRY(auto fleet, start_fleet(options, policy, 1));
     WSYNC_TRY_VOID(serve_first(*fleet));
     WSYNC_TRY(auto before, active(*fleet, 1));
-    WSYNC_TRY(auto published, fleet->publish(2, false));
+    WSYNC_TRY(auto published, fleet->publish(2, Fleet::Save::no));
     WSYNC_TRY(auto synced, fleet->sync("tcp", 30s));
     FaultOutcome outcome;
     outcome.what = "a byte flipped on the wire";
@@ -79,14 +79,14 @@ Result<FaultOutcome> killed_receiver(const FaultDemoOptions& options) {
     policy.kill_at = blocks + blocks / 2 + 1;
     WSYNC_TRY(auto fleet, start_fleet(options, policy, 1));
     WSYNC_TRY_VOID(serve_first(*fleet));
-    WSYNC_TRY(auto second, fleet->publish(2, false));
+    WSYNC_TRY(auto second, fleet->publish(2, Fleet::Save::no));
     WSYNC_TRY(auto synced, fleet->sync("tcp", 30s));
     FaultOutcome outcome;
     outcome.what = "receiver killed in mid transfer";
     const bool died = synced[1].error && synced[1].error->code == Code::peer_lost;
     const bool finished = !synced[0].error && synced[0].version == second.label;
-    WSYNC_TRY(auto third, fleet->publish(3, false));
-    WSYNC_TRY(auto fourth, fleet->publish(4, false));  // needs the slab that the dead receiver had held
+    WSYNC_TRY(auto third, fleet->publish(3, Fleet::Save::no));
+    WSYNC_TRY(auto fourth, fleet->publish(4, Fleet::Save::no));  // needs the slab that the dead receiver had held
     const double held_up = std::max(third.blocked_seconds, fourth.blocked_seconds);
     outcome.silent = !died || !finished;
     outcome.outcome = fmt::format("{}; {}; the trainer's next two writes waited {}", died ? "seen at once" : "NOT SEEN",
@@ -97,7 +97,7 @@ Result<FaultOutcome> killed_receiver(const FaultDemoOptions& options) {
 Result<FaultOutcome> killed_trainer(const FaultDemoOptions& options) {
     WSYNC_TRY(auto fleet, start_fleet(options, {}, 1));
     WSYNC_TRY_VOID(serve_first(*fleet));
-    WSYNC_TRY(auto second, fleet->publish(2, false));
+    WSYNC_TRY(auto second, fleet->publish(2, Fleet::Save::no));
     WSYNC_TRY(auto synced, fleet->sync("tcp", 30s));
     FaultOutcome outcome;
     outcome.what = "trainer killed in mid publication";
@@ -109,7 +109,7 @@ Result<FaultOutcome> killed_trainer(const FaultDemoOptions& options) {
         serving = serving && version == second.label && after[i].error.has_value();
     }
     WSYNC_TRY_VOID(fleet->restart_trainer());
-    WSYNC_TRY(auto next, fleet->publish(4, false));
+    WSYNC_TRY(auto next, fleet->publish(4, Fleet::Save::no));
     WSYNC_TRY(auto healed, fleet->sync("tcp", 30s));
     bool delivered = true;
     for (const auto& one : healed) delivered = delivered && !one.error && one.version == next.label;

@@ -2,12 +2,15 @@
 
 #include "measure/fleet_process.hpp"
 #include "memory/memory_limit.hpp"
+#include "store/version_reader.hpp"
 
 #include <cerrno>
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace wsync {
 namespace {
@@ -123,8 +126,10 @@ Status Fleet::start_receivers() {
     return {};
 }
 
-Result<Published> Fleet::publish(std::uint64_t step, bool save, Deadline deadline) {
-    for (auto& trainer : trainers_) WSYNC_TRY_VOID(trainer.send({{"do", "publish"}, {"step", step}, {"save", save}}));
+Result<Published> Fleet::publish(std::uint64_t step, Save save, Deadline deadline) {
+    for (auto& trainer : trainers_) {
+        WSYNC_TRY_VOID(trainer.send({{"do", "publish"}, {"step", step}, {"save", save != Save::no}, {"new_files", save == Save::new_files}}));
+    }
     Published published;
     for (auto& trainer : trainers_) {
         WSYNC_TRY(auto answer, trainer.receive(deadline));
@@ -156,6 +161,33 @@ Result<std::vector<Synced>> Fleet::sync(const std::string& method, Deadline dead
         }
     }
     return all;
+}
+
+Result<FirstMap> Fleet::map_anew(Deadline deadline) {
+    FirstMap slowest;
+    for (auto& receiver : receivers_) {
+        WSYNC_TRY(const auto answer, receiver.ask({{"do", "map_anew"}, {"method", "shm_map"}}, deadline));
+        slowest.whole_seconds = std::max(slowest.whole_seconds, answer.value("whole", 0.0));
+        slowest.hand_over_seconds = std::max(slowest.hand_over_seconds, answer.value("hand_over", 0.0));
+        slowest.populate_seconds = std::max(slowest.populate_seconds, answer.value("populate", 0.0));
+        slowest.bytes = answer.value("bytes", std::uint64_t{0});
+    }
+    return slowest;
+}
+
+Status Fleet::warm_files() const {
+    const auto files = make_file_system(nullptr);
+    WSYNC_TRY(const auto versions, list_versions(*files, disk_, std::string(kFleetName)));
+    if (versions.empty()) return Error{Code::not_found, "no version was written to " + disk_, {}};
+    std::vector<char> buffer(1 << 20);
+    for (const auto& entry : std::filesystem::directory_iterator(versions.back().path)) {
+        const UniqueFd fd(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
+        if (!fd) return errno_error(errno, "opening " + entry.path().string());
+        ssize_t n = 0;
+        while ((n = ::read(fd.get(), buffer.data(), buffer.size())) > 0 || (n < 0 && errno == EINTR)) {}
+        if (n < 0) return errno_error(errno, "reading " + entry.path().string());
+    }
+    return {};
 }
 
 Status Fleet::audit(const std::string& method) {

@@ -51,6 +51,14 @@ struct Synced {
     [[nodiscard]] double hand_over_seconds() const;
 };
 
+// A receiver that comes new, by a method that maps.
+struct FirstMap {
+    double whole_seconds = 0;               // opening a session, finding the publisher, the plan, the map: to the version active
+    double hand_over_seconds = 0;           // of these: from the record seen to the version active, its pages untouched
+    double populate_seconds = 0;            // then: every page present
+    std::uint64_t bytes = 0;                // that were populated
+};
+
 struct ProcessMemory {
     std::uint64_t rss_anon = 0, rss_shmem = 0, page_tables = 0;
     std::uint64_t slab_bytes = 0;           // of the ledger
@@ -63,10 +71,15 @@ public:
     [[nodiscard]] static Result<std::unique_ptr<Fleet>> start(FleetOptions options);
     ~Fleet();
 
-    // Every trainer rank takes a step and publishes. `save`: also to disk.
-    [[nodiscard]] Result<Published> publish(std::uint64_t step, bool save, Deadline deadline = std::chrono::minutes(5));
+    enum class Save : std::uint8_t { no, recycled, new_files };
+    // Every trainer rank takes a step and publishes; also to disk, unless Save::no.
+    [[nodiscard]] Result<Published> publish(std::uint64_t step, Save save, Deadline deadline = std::chrono::minutes(5));
     // All receivers at once. The error of one is in its entry.
     [[nodiscard]] Result<std::vector<Synced>> sync(const std::string& method, Deadline deadline = std::chrono::minutes(5));
+    // Each receiver opens the version once more, from nothing, populates it and closes it. The slowest one's figures.
+    [[nodiscard]] Result<FirstMap> map_anew(Deadline deadline = std::chrono::minutes(5));
+    // Brings the files of the newest version on disk into the page cache.
+    [[nodiscard]] Status warm_files() const;
     // Digests of what trainer and receivers hold, taken apart from wsync's own verification: Error{corrupt} names what differs.
     [[nodiscard]] Status audit(const std::string& method);
     // Of trainer rank 0. Starts its ledger's peak anew.

@@ -152,4 +152,13 @@ const KernelSet& best_kernels(const std::vector<Limit>& limits) noexcept {
     return default_kernels();
 }
 
+Result<const KernelSet*> choose_kernels(std::uint64_t bytes) {
+    LimitOptions options;
+    options.bytes = bytes;
+    options.rounds = 5;
+    options.which = {LimitKind::copy_digest_2};
+    WSYNC_TRY(const auto limits, measure_limits(options));
+    return &best_kernels(limits);
+}
+
 }  // namespace wsync

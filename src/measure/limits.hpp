@@ -89,6 +89,8 @@ private:
 
 // The kernel set that won D2, or else M2, or else M; default_kernels() where none was measured.
 [[nodiscard]] const KernelSet& best_kernels(const std::vector<Limit>& limits) noexcept;
+// The same from a probe of D2 over `bytes` now, its memory given back. Takes about a second.
+[[nodiscard]] Result<const KernelSet*> choose_kernels(std::uint64_t bytes = 256 << 20);
 
 [[nodiscard]] double median_of(std::vector<double> values);
 

@@ -42,6 +42,7 @@ public:
         publisher.source = options_.source;
         publisher.threads = options_.threads;
         publisher.huge_pages = options_.huge_pages;
+        publisher.keep_versions = 1;  // so that the second version finds files to write over
         publisher.version_directory = publisher.world == 1 ? place_.disk : std::string();
         WSYNC_TRY(auto made, session_->publisher(publisher));
         publisher_.emplace(std::move(made));
@@ -103,7 +104,7 @@ private:
         for (std::size_t i = 0; i < write.size(); ++i) parameters.push_back({write.shard(i).name, shard_bytes(i)});
         WSYNC_TRY_VOID(write.copy_from(parameters));
         if (message.value("die", "") == "before_publish") ::raise(SIGKILL);  // a fault that the demo and the tests ask for
-        WSYNC_TRY(auto version, publisher_->publish(std::move(write), {.step = step, .save = message.value("save", false)}));
+        WSYNC_TRY(auto version, publisher_->publish(std::move(write), {.step = step, .save = message.value("save", false), .new_files = message.value("new_files", false)}));
         return Json{{"label", version.label()},
                     {"number", version.number},
                     {"blocked_seconds", waited},

@@ -16,7 +16,18 @@ struct Publisher::Impl {
     std::shared_ptr<Publication> publication;
     std::unique_ptr<Transport> bulk;         // of the version directory
     std::unique_ptr<FileSystem> files;
-    VersionSink sink;
+    WriteVersionOptions versions;            // an empty root: none are written
+
+    [[nodiscard]] VersionSink sink(const PublishOptions& options) const {
+        if (versions.root.empty() || !options.save) return {};
+        return [this, &options](const Version& version, const Placement& placement, const Region& slab, const BlockDigests& digests) -> Result<std::string> {
+            auto write = versions;
+            write.version = version;
+            write.new_files = options.new_files;
+            WSYNC_TRY(auto written, write_version(*files, write, {&publication->options().layout, &placement, std::span(&slab, 1), &digests}));
+            return written.path;
+        };
+    }
 };
 
 Write::Write(std::shared_ptr<Publication> publication, std::uint32_t slab) : publication_(std::move(publication)), slab_(slab) {}
@@ -96,7 +107,7 @@ Result<Write> Publisher::begin_write(const BeginWriteOptions& options) {
 
 Result<Version> Publisher::publish(Write&& write, const PublishOptions& options) {
     if (write.publication_ != impl_->publication) return Error{Code::invalid_argument, "this write belongs to another publisher, or was published already", {}};
-    WSYNC_TRY(auto version, impl_->publication->publish(write.slab_, options.step, options.save ? impl_->sink : VersionSink()));
+    WSYNC_TRY(auto version, impl_->publication->publish(write.slab_, options.step, impl_->sink(options)));
     write.publication_.reset();  // published: nothing to abandon
     return version;
 }
@@ -133,17 +144,9 @@ Result<Publisher> Session::publisher(const PublisherOptions& options) {
         WSYNC_TRY(auto bulk, make_file_transport(file_options));
         made->bulk = std::move(bulk);
         made->files = make_file_system(made->bulk.get());
-        made->sink = [files = made->files.get(), layout = &made->publication->options().layout, root = options.version_directory,
-                      keep = options.keep_versions, recycle = options.recycle_versions](const Version& version, const Placement& placement, const Region& slab,
-                                                                                       const BlockDigests& digests) -> Result<std::string> {
-            WriteVersionOptions write;
-            write.root = root;
-            write.version = version;
-            write.keep = keep;
-            write.recycle = recycle;
-            WSYNC_TRY(auto written, write_version(*files, write, {layout, &placement, std::span(&slab, 1), &digests}));
-            return written.path;
-        };
+        made->versions.root = options.version_directory;
+        made->versions.keep = options.keep_versions;
+        made->versions.recycle = options.recycle_versions;
     }
     return Publisher(std::move(made));
 }

@@ -41,16 +41,19 @@ std::string unique_suffix() {
 
 }  // namespace
 
-Result<Workspace> open_workspace(FileSystem& files, const std::string& directory, VersionNumber version, bool recycle,
+Result<Workspace> open_workspace(FileSystem& files, const std::string& directory, VersionNumber version, Leftovers leftovers,
                                  const std::function<bool(const std::string&)>& keep_file) {
-    WSYNC_TRY(const auto listing, files.list(directory));
+    DirectoryListing listing;
+    if (leftovers != Leftovers::leave) {
+        WSYNC_TRY(listing, files.list(directory));
+    }
     std::optional<Workspace> found;
     for (const DirectoryEntry& entry : listing.entries) {
         if (!entry.directory || !entry.name.starts_with(kWritingPrefix)) continue;
         const std::string path = directory + "/" + entry.name;
         auto pin = lock_leftover(path);
         if (!pin) continue;
-        if (recycle && !found) {
+        if (leftovers == Leftovers::use_one && !found) {
             found = Workspace{path, *std::move(pin), true};
         } else {
             WSYNC_TRY_VOID(remove_tree(files, path));

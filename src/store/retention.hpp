@@ -16,10 +16,12 @@ struct Workspace {
     bool recycled = false;
 };
 
-// Looks through `directory` (ROOT/NAME): a leftover whose lock is free becomes the workspace (`recycle`), all other such
-// are removed; a new directory is made where there is none. Its old wsync.json and every file that `keep_file` does not
+enum class Leftovers : std::uint8_t { remove, use_one, leave };
+
+// Looks through `directory` (ROOT/NAME): a leftover whose lock is free becomes the workspace (`use_one`), all other such
+// are removed; a new directory is made where there is none. `leave`: a new directory, and nothing is looked at. Its old wsync.json and every file that `keep_file` does not
 // want are gone, durably.
-[[nodiscard]] Result<Workspace> open_workspace(FileSystem& files, const std::string& directory, VersionNumber version, bool recycle,
+[[nodiscard]] Result<Workspace> open_workspace(FileSystem& files, const std::string& directory, VersionNumber version, Leftovers leftovers,
                                                const std::function<bool(const std::string&)>& keep_file);
 
 // Removes all but the newest `keep` (0: all stay) versions; `recycle`: one of them is kept aside for the next writer.

@@ -205,7 +205,8 @@ Result<WrittenVersion> Writing::run() {
             return Error{Code::invalid_argument, fmt::format("{}/{} is there already; a version is written once", directory_, entry.name)};
         }
     }
-    WSYNC_TRY(auto workspace, open_workspace(files_, directory_, number, options_.recycle, [this](const std::string& name) { return wants(name); }));
+    const auto leftovers = !options_.recycle ? Leftovers::remove : options_.new_files ? Leftovers::leave : Leftovers::use_one;
+    WSYNC_TRY(auto workspace, open_workspace(files_, directory_, number, leftovers, [this](const std::string& name) { return wants(name); }));
     const std::string path = workspace.path;
     Result<WrittenVersion> result = [&]() -> Result<WrittenVersion> {
         WSYNC_TRY_VOID(check_space(workspace));

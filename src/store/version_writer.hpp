@@ -30,6 +30,7 @@ struct WriteVersionOptions {
     // Overwrite the files of a retired version in place: half again to twice as fast. One retired version stays on disk
     // for it. Readers with a pin are safe; leave it off where others map the files.
     bool recycle = false;
+    bool new_files = false;               // with recycle: new files for this version all the same; the retired one stays aside
 };
 
 // The weights: one rank's layout with every tensor whole, host memory.

@@ -20,7 +20,7 @@ struct Arguments {
     int runs = 7;
     std::string directory = ".";
     bool json = false, small_pages = false;
-    std::string output;
+    std::string output, kernels;
 };
 
 Status run_limits(const Arguments& arguments) {
@@ -46,6 +46,7 @@ void print(const BenchResult& result) {
                show_bytes(result.bytes), result.trainers, result.trainers == 1 ? "" : "es", result.receivers, result.threads, result.threads == 1 ? "" : "s");
     if (!result.disk_filesystem.empty()) fmt::print("disk: {} on {}, {}\n", result.disk_filesystem, result.disk_device, result.disk_engine);
     fmt::print("\n{}\n{}\n{}\n{}\n{}", bold("limits, the same rounds"), limit_table(result.limits), bold("methods, steady"), method_table(result), stage_table(result));
+    if (const auto parts = part_table(result); !parts.empty()) fmt::print("\n{}\n{}", bold("in parts, each beside its own limit"), parts);
     fmt::print("\n{}\n", bold("first sync"));
     for (const auto& method : result.methods) fmt::print("{:10}{:>10}\n", method.id, show_seconds(method.first.total()));
 }
@@ -70,6 +71,7 @@ Status run_bench_verb(const Arguments& arguments) {
     options.threads = arguments.threads;
     options.runs = arguments.runs;
     options.directory = arguments.directory;
+    options.kernels = arguments.kernels;
     options.huge_pages = !arguments.small_pages;
     options.cancelled = [] { return interrupted_by() != 0; };
     ProgressLine progress;
@@ -98,6 +100,7 @@ void add_bench(CLI::App& command, Run& run) {
     command.add_option("--runs", arguments->runs, "steady rounds")->check(CLI::Range(1, 1000))->capture_default_str();
     command.add_option("--dir", arguments->directory, "where disk methods write")->capture_default_str();
     command.add_option("-o,--output", arguments->output, "also write the JSON document to this file");
+    command.add_option("--kernels", arguments->kernels, "the copy to use; without it a probe chooses");
     command.add_flag("--small-pages", arguments->small_pages, "4 KiB pages instead of 2 MiB ones");
     command.add_flag("--json", arguments->json, "print the document wsync.bench/1");
     command.callback([arguments, &run] { run = [arguments] { return run_bench_verb(*arguments); }; });

@@ -36,6 +36,17 @@ std::string verified_words(const MethodResult& method) {
     return "all bytes hashed";
 }
 
+std::string part_meaning(std::string_view id) {
+    if (id == "first") return "a new receiver maps it, untouched";
+    if (id == "first_whole") return "the same with session, layout and plan";
+    if (id == "populate") return "then all its pages";
+    if (id == "write_recycled") return "written over an old version, committed";
+    if (id == "write_new") return "written to new files, committed";
+    if (id == "read_cold") return "read, not cached";
+    if (id == "read_warm") return "read, cached";
+    return std::string(id);
+}
+
 std::string limit_meaning(std::string_view name) {
     if (name == "M") return "copy out of a shared mapping, 1 thread";
     if (name == "M2") return "copy out of a shared mapping, 2 threads";
@@ -68,6 +79,21 @@ std::string method_table(const BenchResult& result) {
     text += fmt::format("The trainer's slabs (snapshot and spare): {}. GB/s and share: record seen to active; seconds: the trainer's own digest and write too.\n",
                         show_bytes(result.trainer_slab_bytes));
     return text;
+}
+
+std::string part_table(const BenchResult& result) {
+    Table table({{"part"}, {"of", Table::Align::left}, {"seconds [min .. max]"}, {"GB/s", Table::Align::right}, {"of limit"}});
+    bool any = false;
+    for (const auto& method : result.methods) {
+        for (const auto& part : method.parts) {
+            any = true;
+            const auto spread = spread_of(part.seconds);
+            table.add({part_meaning(part.id), method.id, fmt::format("{} [{} .. {}]", show_seconds(spread.median), show_seconds(spread.min), show_seconds(spread.max)),
+                       part.limit.empty() ? "-" : fmt::format("{:.1f}", part.bytes_per_second / 1e9),
+                       part.shares.empty() ? "-" : fmt::format("{} of {}", show_percent(median_of(part.shares)), part.limit)});
+        }
+    }
+    return any ? table.render() : std::string();
 }
 
 std::string stage_table(const BenchResult& result) {

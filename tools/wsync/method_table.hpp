@@ -8,6 +8,8 @@
 namespace wsync::tool {
 
 [[nodiscard]] std::string method_table(const BenchResult& result);
+// The methods' parts, each beside its own limit; empty when there are none.
+[[nodiscard]] std::string part_table(const BenchResult& result);
 // One bar a method, by stage, on a common scale.
 [[nodiscard]] std::string stage_table(const BenchResult& result);
 [[nodiscard]] std::string limit_table(const std::vector<Limit>& limits);

@@ -75,6 +75,7 @@ struct BeginWriteOptions {
 struct PublishOptions {
     std::uint64_t step = 0;
     bool save = true;                  // also to the version directory, where there is one
+    bool new_files = false;            // there: new files for this version, although a retired one could be written over
 };
 
 // One rank's publisher. Movable; one thread.
