@@ -1,11 +1,11 @@
 #include "base/process.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fstream>
-#include <iterator>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,28 +13,42 @@
 namespace wsync {
 namespace {
 
-std::string read_text(const std::string& path) {
-    std::ifstream in(path);
-    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+// Files of /proc are small and made as they are read. Empty when there is none.
+std::string read_text(const char* path) {
+    const UniqueFd fd(::open(path, O_RDONLY | O_CLOEXEC));
+    std::array<char, 4096> text{};
+    ssize_t size = 0;
+    while (fd && (size = ::read(fd.get(), text.data(), text.size())) < 0 && errno == EINTR) {}
+    return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
 }
 
-// Field 22 of /proc/PID/stat; 0 when the process has gone. The command name may hold spaces and parentheses.
-std::uint64_t start_ticks_of(std::int64_t pid) {
-    const std::string stat = read_text(fmt::format("/proc/{}/stat", pid));
+struct ProcessState {
+    char state = 0;                 // 'R', 'S', ... ; a zombie ('Z', 'X') is dead: its memory and sockets have gone, only its exit status waits
+    std::uint64_t start_ticks = 0;  // 0 when the process has gone
+};
+
+// Fields 3 and 22 of /proc/PID/stat. The command name may hold spaces and parentheses.
+ProcessState state_of(std::int64_t pid) {
+    const std::string stat = read_text(fmt::format("/proc/{}/stat", pid).c_str());
     auto at = stat.rfind(')');
-    if (at == std::string::npos) return 0;
+    if (at == std::string::npos || at + 2 >= stat.size()) return {};
+    ProcessState found;
+    found.state = stat[at + 2];
     for (int field = 2; field < 22; ++field) {
         at = stat.find(' ', at + 1);
-        if (at == std::string::npos) return 0;
+        if (at == std::string::npos) return {};
     }
-    return std::strtoull(stat.c_str() + at + 1, nullptr, 10);
+    found.start_ticks = std::strtoull(stat.c_str() + at + 1, nullptr, 10);
+    return found;
 }
 
-// A zombie is dead: its memory and sockets have gone, only its exit status waits.
-bool is_zombie(std::int64_t pid) {
-    const std::string stat = read_text(fmt::format("/proc/{}/stat", pid));
-    const auto at = stat.rfind(')');
-    return at != std::string::npos && at + 2 < stat.size() && (stat[at + 2] == 'Z' || stat[at + 2] == 'X');
+bool shares_pids(const ProcessIdentity& self, const ProcessIdentity& process) {
+    return self.boot_id == process.boot_id && self.pid_namespace == process.pid_namespace;
+}
+
+bool is_alive(const ProcessIdentity& process) {
+    const auto found = state_of(process.pid);
+    return found.start_ticks != 0 && found.start_ticks == process.start_ticks && found.state != 'Z' && found.state != 'X';
 }
 
 }  // namespace
@@ -54,22 +68,20 @@ Result<ProcessIdentity> current_process() {
     struct stat ns {};
     if (::stat("/proc/self/ns/pid", &ns) == 0) self.pid_namespace = ns.st_ino;
     self.pid = ::getpid();
-    self.start_ticks = start_ticks_of(self.pid);
+    self.start_ticks = state_of(self.pid).start_ticks;
     return self;
 }
 
 Liveness liveness_of(const ProcessIdentity& process) {
     const auto self = current_process();
-    if (!self || self->boot_id != process.boot_id || self->pid_namespace != process.pid_namespace) return Liveness::unknown;
-    const auto ticks = start_ticks_of(process.pid);
-    if (ticks == 0 || ticks != process.start_ticks || is_zombie(process.pid)) return Liveness::dead;
-    return Liveness::alive;
+    if (!self || !shares_pids(*self, process)) return Liveness::unknown;
+    return is_alive(process) ? Liveness::alive : Liveness::dead;
 }
 
 Result<UniqueFd> open_pidfd(const ProcessIdentity& process) {
     const auto self = current_process();
     if (!self) return self.error();
-    if (self->boot_id != process.boot_id || self->pid_namespace != process.pid_namespace) {
+    if (!shares_pids(*self, process)) {
         return Error{Code::unsupported, fmt::format("{} lives on another machine or in another pid namespace", process.to_string()), {}};
     }
     UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(process.pid), 0)));
@@ -78,7 +90,7 @@ Result<UniqueFd> open_pidfd(const ProcessIdentity& process) {
         return errno_error(errno, fmt::format("opening a pidfd of {}", process.to_string()));
     }
     // The pid may have been reused between its record and now.
-    if (liveness_of(process) != Liveness::alive) {
+    if (!is_alive(process)) {
         return Error{Code::not_found, fmt::format("{} has gone", process.to_string()), {}};
     }
     return fd;
