@@ -136,6 +136,27 @@ class Documents(Case):
         self.refuses("which nothing writes")
 
 
+class Formats(Case):
+    script = "check_formats.py"
+
+    def test_kinds_and_schemas(self):
+        self.house.write("src/base/a.cpp", 'constexpr RecordKind kA{"WAAA", 1, 0}, kB{"WBBB", 1, 0};\n')
+        self.house.write("tools/x.cpp", 'x = {{"schema", "wsync.x/1"}};\n')
+        listed = "# A list.\nWAAA a.bin\nWBBB a.bin\nwsync.x/1 x.json\n"
+        self.house.write("tests/golden/formats.txt", listed)
+        self.refuses("a.bin, the golden file of WAAA, is not there")
+        self.house.write("tests/golden/a.bin", "WAAA and WBBB")
+        self.house.write("tests/golden/x.json", "wsync.x/1")
+        self.accepts()
+        self.house.write("tests/golden/a.bin", "WAAA")
+        self.refuses("a.bin does not hold WBBB")
+        self.house.write("tests/golden/a.bin", "WAAA and WBBB")
+        self.house.write("tests/golden/formats.txt", listed.replace("WBBB a.bin\n", ""))
+        self.refuses("writes WBBB, which has no golden file")
+        self.house.write("tests/golden/formats.txt", listed + "WCCC a.bin\n")
+        self.refuses("lists WCCC, which nothing writes")
+
+
 class Counting(unittest.TestCase):
     def count(self, *texts):
         with tempfile.TemporaryDirectory() as folder:
