@@ -31,6 +31,17 @@ Json error_message(const Error& error) {
     return {{"error", {{"code", name_of(error.code)}, {"message", message}}}};
 }
 
+int answer_parent(Conversation& parent, const std::function<Status()>& open, const std::function<Result<Json>(const Json&)>& handle) {
+    auto opened = open();
+    if (!parent.send(opened ? Json{{"ready", true}} : error_message(opened.error())) || !opened) return 1;
+    while (true) {
+        auto message = parent.receive(Deadline::never());
+        if (!message || message->value("do", "") == "quit") return 0;
+        auto answer = handle(*message);
+        if (!parent.send(answer ? *answer : error_message(answer.error()))) return 1;
+    }
+}
+
 Status Conversation::send(const Json& message) {
     const std::string text = message.dump(-1, ' ', false, Json::error_handler_t::replace);
     const auto size = static_cast<std::uint32_t>(text.size());

@@ -59,6 +59,10 @@ private:
     Conversation conversation_;
 };
 
+// A child's body: opens, says {"ready": true} or the error, then answers message by message until {"do": "quit"} or the
+// parent's end. Returns the exit status.
+[[nodiscard]] int answer_parent(Conversation& parent, const std::function<Status()>& open, const std::function<Result<Json>(const Json&)>& handle);
+
 // {"error": {"code": "corrupt", "message": "..."}}
 [[nodiscard]] Json error_message(const Error& error);
 

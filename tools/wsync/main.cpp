@@ -21,6 +21,8 @@ constexpr Verb kVerbs[] = {
      "  wsync demo\n  wsync demo --model model.safetensors --receivers 3\n  wsync demo --model 0.2GB --json",
      wsync::tool::add_demo},
     {"doctor", "which transports work here; if not, why, and what to do", "  wsync doctor\n  wsync doctor --dir /data --json", wsync::tool::add_doctor},
+    {"explain", "what the tutorial tells, shown on live objects: ipc (a handle), fsdp (a sharded trainer's gather)",
+     "  wsync explain ipc\n  wsync explain fsdp --ranks 4\n  wsync explain ipc --help", wsync::tool::add_explain},
     {"inspect", "what a checkpoint or a version's directory holds; --verify reads every byte",
      "  wsync inspect model.safetensors\n  wsync inspect weights --verify\n  wsync inspect weights --json", wsync::tool::add_inspect},
     {"publish", "offer a checkpoint's weights to whoever pulls them",

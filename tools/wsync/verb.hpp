@@ -25,6 +25,7 @@ void add_bench(CLI::App& command, Run& run);
 void add_compare(CLI::App& command, Run& run);
 void add_demo(CLI::App& command, Run& run);
 void add_doctor(CLI::App& command, Run& run);
+void add_explain(CLI::App& command, Run& run);
 void add_inspect(CLI::App& command, Run& run);
 void add_publish(CLI::App& command, Run& run);
 void add_pull(CLI::App& command, Run& run);

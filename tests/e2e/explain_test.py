@@ -1,0 +1,115 @@
+"""explain ipc and explain fsdp from the outside: between real processes, every figure of the documents checked for sense.
+
+Usage: explain_test.py PATH-OF-WSYNC
+"""
+
+import glob
+import json
+import subprocess
+import sys
+import unittest
+
+WSYNC = ""
+
+
+def run(*arguments):
+    return subprocess.run([WSYNC, "explain", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100)
+
+
+class Case(unittest.TestCase):
+    def good(self, *arguments):
+        result = run(*arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stderr, "")
+        return result.stdout
+
+    def document(self, *arguments):
+        return json.loads(self.good(*arguments, "--json"))
+
+    def refused(self, *arguments, names=(), code=2):
+        result = run(*arguments)
+        self.assertEqual(result.returncode, code, (arguments, result.stdout, result.stderr))
+        self.assertEqual(result.stdout, "")
+        self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+        for name in names:
+            self.assertIn(name, result.stderr)
+
+
+class Ipc(Case):
+    def test_two_processes_see_one_page(self):
+        found = self.document("ipc", "--model", "0.01GB", "--opens", "3", "--copies", "2")
+        self.assertEqual(found["schema"], "wsync.explain_ipc/1")
+        self.assertEqual(found["model"]["bytes"], 10000000)
+        exporter, importer = found["exporter"], found["importer"]
+        self.assertNotEqual(exporter["pid"], importer["pid"])
+        self.assertNotEqual(exporter["address"], importer["address"])
+        for same in ("device", "inode", "offset", "frame", "digest"):
+            self.assertEqual(exporter[same], importer[same], same)
+        self.assertGreater(exporter["inode"], 0)
+        self.assertIn("memfd", exporter["object"])
+        self.assertEqual(importer["permissions"], "r--s")
+        for side in (exporter, importer):
+            self.assertEqual(side["seals"], ["shrink", "grow", "future_write", "seal"])
+        self.assertTrue(found["page"]["same_object"])
+        self.assertIn(found["page"]["same_frame"], (True, None))
+        self.assertEqual(found["page"]["written"], found["page"]["read"])
+        self.assertEqual(len(found["page"]["written"]), 16)
+        self.assertTrue(found["verified"])
+
+    def test_holds_figures_and_limits(self):
+        found = self.document("ipc", "--model", "64x48KiB", "--opens", "4", "--copies", "2")
+        self.assertEqual(found["model"]["tensors"], 64)
+        holds = found["holds"]
+        self.assertEqual([holds["before"], holds["during"], holds["after"]], [0, 1, 0])
+        self.assertIn("timed_out", holds["refused_write"])
+        self.assertIn("the importer", holds["refused_write"])
+        self.assertGreaterEqual(holds["refused_after_seconds"], 0.1)
+        self.assertEqual(found["handle"]["handles"], 1)
+        self.assertEqual(found["handle"]["kind"], "shared")
+        self.assertLess(found["handle"]["bytes"], 4096)
+        self.assertEqual(found["handle"]["slab_bytes"], found["copy"]["bytes"])
+        self.assertEqual(found["bytes_moved"]["handle"], found["handle"]["bytes"])
+        self.assertEqual(found["bytes_moved"]["weights"], 0)
+        self.assertEqual(found["next_version"]["bytes_moved"], 0)
+        self.assertTrue(found["next_version"]["same_address"])
+        for spread in (found["open_seconds"], found["copy"]["seconds"]):
+            self.assertLessEqual(0, spread["min"])
+            self.assertLessEqual(spread["min"], spread["median"])
+            self.assertLessEqual(spread["median"], spread["max"])
+        self.assertIn("unsupported", found["limits"]["other_host"])
+        self.assertIn("peer_lost", found["limits"]["exporter_gone"])
+
+    def test_text(self):
+        text = self.good("ipc", "--model", "0.01GB", "--opens", "3", "--copies", "2")
+        for words in ("device", "virtual address", "size and stride", "reference counter", "inode", "offset", "holds: 0 before, 1 while mapped, 0 after",
+                      "they differ", "the same object", "every byte agrees", "~100 bytes", "~1 ms", "0 of 140 GB", "140 GB / 450 GB/s = 311 ms", "the same host",
+                      "One handle for each GPU's slab"):
+            self.assertIn(words, text)
+
+    def test_nothing_stays_behind(self):
+        before = set(glob.glob("/tmp/wsync-ipc-*"))
+        self.good("ipc", "--model", "0.001GB", "--opens", "1", "--copies", "1")
+        self.assertEqual(set(glob.glob("/tmp/wsync-ipc-*")) - before, set())
+
+
+class Use(Case):
+    def test_bad_use_lists_what_there_is(self):
+        self.refused(names=["ipc", "fsdp"])
+        self.refused("nccl", names=["ipc", "fsdp"])
+        self.refused("ipc", "--model", "gpt-9", names=["qwen2.5-0.5b", "0.5GB"])
+        for size in ("0GB", "-1GB", "nanGB", "1e400GB", "", "70Q"):
+            self.refused("ipc", "--model", size, names=["qwen2.5-0.5b", "0.5GB"])
+        self.refused("ipc", "--opens", "0", names=["--opens"])
+        self.refused("ipc", "--copies", "none", names=["--copies"])
+        self.refused("ipc", "--model", "20000GB", code=1, names=["resource_exhausted", "--model"])
+
+    def test_help_has_examples(self):
+        for arguments in (("--help",), ("ipc", "--help")):
+            text = self.good(*arguments)
+            self.assertIn("Examples:", text)
+            self.assertIn("wsync explain", text)
+
+
+if __name__ == "__main__":
+    WSYNC = sys.argv.pop(1)
+    unittest.main()
