@@ -48,6 +48,9 @@ public:
     // `service` is borrowed and outlives the server.
     [[nodiscard]] static Result<std::unique_ptr<LinkServer>> start(const std::vector<Endpoint>& endpoints, const Secret& secret, LinkService& service);
     ~LinkServer();
+    // One connected and proved stream, from hello to its end, on the caller's thread: what each connection to an endpoint
+    // gets. stop() ends those of the endpoints; who lends a stream ends it himself.
+    void serve(Stream& stream);
     [[nodiscard]] std::vector<std::string> endpoints() const;
     // To every link; a link that does not take it at once is dropped: a stalled receiver can't hold up the trainer.
     void push_head(const HeadRecord& head);
@@ -66,6 +69,9 @@ public:
     // Tries the endpoints in order (Unix first where it can be reached).
     [[nodiscard]] static Result<std::unique_ptr<Link>> connect(const std::vector<std::string>& endpoints, const ProcessIdentity& publisher,
                                                                const Secret& secret, const std::string& receiver, Deadline deadline);
+    // Says hello on a connected and proved stream. `pidfd` of the publisher, or none; `endpoint` is for messages.
+    [[nodiscard]] static Result<std::unique_ptr<Link>> greet(Stream stream, UniqueFd pidfd, std::string endpoint, const std::string& receiver,
+                                                             Deadline deadline);
 
     [[nodiscard]] Result<Bytes> blob(const Digest& digest, Deadline deadline);
     [[nodiscard]] Result<GrantedHold> hold(std::uint64_t number, HoldKind kind, Deadline deadline);

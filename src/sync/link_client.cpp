@@ -26,14 +26,20 @@ Result<std::unique_ptr<Link>> Link::connect(const std::vector<std::string>& endp
             last = std::move(stream.error()).within(fmt::format("connecting to {}", address));
             continue;
         }
-        std::unique_ptr<Link> made(new Link(*std::move(stream), std::move(pidfd), address));
-        WSYNC_TRY(auto frame, made->call(link::encode(link::Hello{self, receiver}), deadline));
-        WSYNC_TRY(auto payload, link::decode_reply(frame));
-        WSYNC_TRY(auto welcome, link::decode_welcome(payload));
-        made->head_ = std::move(welcome.head);
-        return made;
+        return greet(*std::move(stream), std::move(pidfd), address, receiver, deadline);
     }
     return last;
+}
+
+Result<std::unique_ptr<Link>> Link::greet(Stream stream, UniqueFd pidfd, std::string endpoint, const std::string& receiver, Deadline deadline) {
+    WSYNC_TRY(const auto self, current_process());
+    std::unique_ptr<Link> made(new Link(std::move(stream), std::move(pidfd), std::move(endpoint)));
+    WSYNC_TRY(auto frame, made->call(link::encode(link::Hello{self, receiver}), deadline));
+    WSYNC_TRY(auto payload, link::decode_reply(frame));
+    WSYNC_TRY(auto welcome, link::decode_welcome(payload));
+    // A head that was pushed before the welcome is the newer one.
+    if (welcome.head && (!made->head_ || welcome.head->version.newer_than(made->head_->version))) made->head_ = std::move(welcome.head);
+    return made;
 }
 
 Status Link::wait_readable(Deadline deadline) {

@@ -144,6 +144,8 @@ Result<std::unique_ptr<LinkServer>> LinkServer::start(const std::vector<Endpoint
     return server;
 }
 
+void LinkServer::serve(Stream& stream) { impl_->serve(stream); }
+
 std::vector<std::string> LinkServer::endpoints() const {
     std::vector<std::string> addresses;
     for (const auto& server : impl_->servers) addresses.push_back(server->endpoint().address);
