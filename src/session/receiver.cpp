@@ -10,6 +10,22 @@ struct Receiver::Impl {
     std::unique_ptr<ReceiverCore> core;
 };
 
+namespace {
+
+// A version may outlive its receiver and the session: the ledger that its slab is booked in then goes last.
+template <class T>
+std::shared_ptr<T> keep_with(std::shared_ptr<Session::Impl> session, std::shared_ptr<T> version) {
+    if (!version) return nullptr;
+    struct Kept {
+        std::shared_ptr<Session::Impl> session;
+        std::shared_ptr<T> version;
+    };
+    auto kept = std::make_shared<Kept>(Kept{std::move(session), std::move(version)});
+    return std::shared_ptr<T>(kept, kept->version.get());
+}
+
+}  // namespace
+
 std::size_t TensorRange::size() const { return version_ == nullptr ? 0 : version_->size(); }
 
 Tensor TensorRange::operator[](std::size_t i) const {
@@ -30,6 +46,7 @@ Result<Tensor> TensorRange::find(std::string_view name) const {
 const Version& StagedVersion::version() const { return version_->version; }
 TensorRange StagedVersion::tensors() const { return TensorRange(version_.get()); }
 const SyncReport& StagedVersion::report() const { return version_->report; }
+VersionPin StagedVersion::pin() const { return VersionPin(version_); }
 const Version& VersionPin::version() const { return version_->version; }
 TensorRange VersionPin::tensors() const { return TensorRange(version_.get()); }
 
@@ -40,7 +57,7 @@ Receiver::~Receiver() = default;
 
 Result<StagedVersion> Receiver::stage(const StageOptions& options) {
     WSYNC_TRY(auto staged, impl_->core->stage(options.deadline));
-    return StagedVersion(std::move(staged));
+    return StagedVersion(keep_with(impl_->session, std::move(staged)));
 }
 
 Result<SyncReport> Receiver::activate(StagedVersion&& staged) {
@@ -56,7 +73,7 @@ Result<SyncReport> Receiver::sync(const StageOptions& options) {
 Result<Version> Receiver::rollback() { return impl_->core->rollback(); }
 Result<std::optional<Version>> Receiver::newest() { return impl_->core->newest(); }
 Status Receiver::health() { return impl_->core->health(); }
-VersionPin Receiver::pin() const { return VersionPin(impl_->core->pin()); }
+VersionPin Receiver::pin() const { return VersionPin(keep_with(impl_->session, impl_->core->pin())); }
 std::pair<std::uint64_t, std::uint64_t> Receiver::active_number() const noexcept { return impl_->core->active_number(); }
 void Receiver::interrupt() noexcept { impl_->core->interrupt(); }
 

@@ -257,10 +257,14 @@ Result<SyncReport> ReceiverCore::activate(std::shared_ptr<ServedVersion> staged)
     }
     Stopwatch watch;
     if (options_.use == Use::map_then_install) {
-        // The engine has its own copy now: the pages are not needed, and views into them end here.
-        staged->bases.clear();
-        staged->mapped.clear();
-        staged->hold.reset();
+        // The engine has its own copy now: what is active has no pages. The hold ends here, or with the last pin on it.
+        auto installed = std::make_shared<ServedVersion>();
+        installed->version = staged->version;
+        installed->layout = staged->layout;
+        installed->rank = staged->rank;
+        installed->places = staged->places;
+        installed->report = std::move(staged->report);
+        staged = std::move(installed);
     }
     std::shared_ptr<ServedVersion> old;
     {

@@ -87,6 +87,8 @@ private:
     const ServedVersion* version_;
 };
 
+class VersionPin;
+
 // Moved and verified, not active. Owns the hold; dropping it changes nothing. Movable, not copyable.
 class StagedVersion {
 public:
@@ -98,6 +100,8 @@ public:
     [[nodiscard]] const Version& version() const;
     [[nodiscard]] TensorRange tensors() const;
     [[nodiscard]] const SyncReport& report() const;  // up to verify
+    // Keeps the bytes, and with them the hold, while this version is activated, dropped or replaced.
+    [[nodiscard]] VersionPin pin() const;
 
 private:
     friend class Receiver;
@@ -105,7 +109,7 @@ private:
     std::shared_ptr<ServedVersion> version_;
 };
 
-// Keeps the version that was active when it was taken from being recycled. Copyable; any thread.
+// Keeps the version that was active when it was taken (or was staged) from being recycled. Copyable; any thread.
 class VersionPin {
 public:
     explicit operator bool() const { return version_ != nullptr; }  // false: nothing was active
@@ -114,6 +118,7 @@ public:
 
 private:
     friend class Receiver;
+    friend class StagedVersion;
     explicit VersionPin(std::shared_ptr<const ServedVersion> version) : version_(std::move(version)) {}
     std::shared_ptr<const ServedVersion> version_;
 };
