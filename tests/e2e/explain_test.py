@@ -92,6 +92,80 @@ class Ipc(Case):
         self.assertEqual(set(glob.glob("/tmp/wsync-ipc-*")) - before, set())
 
 
+class Fsdp(Case):
+    def check(self, found, ranks, size):
+        self.assertEqual(found["schema"], "wsync.explain_fsdp/1")
+        self.assertEqual(found["model"]["bytes"], size)
+        self.assertEqual(len(found["ranks"]), ranks)
+        self.assertEqual(len({rank["pid"] for rank in found["ranks"]}), ranks)
+        self.assertEqual(sum(rank["shard_bytes"] for rank in found["ranks"]), size)
+        for rank in found["ranks"]:
+            self.assertEqual(rank["gather"]["bytes_from_others"], size - rank["shard_bytes"])
+            self.assertIn(rank["gather"]["verification"], ("content", "content_at_rest"))
+            # Whole tensors beside the shards, and nothing without a gather.
+            self.assertGreaterEqual(rank["memory"]["peak"]["ledger"] - rank["memory"]["before"]["ledger"], size)
+            self.assertGreaterEqual(rank["memory"]["peak"]["rss_shmem"] - rank["memory"]["before"]["rss_shmem"], size)
+            self.assertLess(rank["memory"]["extra_without_gather"], size / 10)
+        self.assertEqual(found["handles"]["count"], ranks)
+        self.assertEqual(found["handles"]["bytes"], sum(rank["handle_bytes"] for rank in found["ranks"]))
+        self.assertLess(found["handles"]["bytes"], 4096 * ranks)
+        # (N - 1) models by the gather and one by the load; one without a gather.
+        self.assertEqual(found["gathered"]["bytes_moved"], ranks * size)
+        self.assertEqual(found["direct"]["bytes_moved"], size)
+        self.assertGreaterEqual(found["gathered"]["extra_bytes"], ranks * size)
+        self.assertEqual(found["direct"]["verification"], "content_at_rest")
+        for way in ("gathered", "direct"):
+            self.assertGreater(found[way]["first_seconds"], 0)
+            self.assertGreater(found[way]["seconds"], 0)
+        self.assertTrue(found["verified"])
+
+    def test_the_flow_as_it_is_drawn(self):
+        found = self.document("fsdp", "--model", "12x64KiB", "--ranks", "3", "--late", "0.1", "--hold", "0.2")
+        self.check(found, 3, 12 * 65536)
+        self.assertEqual(found["layout"], "drawn")
+        self.assertEqual([rank["shards"] for rank in found["ranks"]], [4, 4, 4])
+        # Who waits for whom: all for the late rank, and every next gather for the engine's hold.
+        self.assertEqual(found["coordination"]["late_rank"], 2)
+        self.assertEqual(found["ranks"][2]["waited_seconds"]["for_the_slowest"], 0)
+        self.assertGreater(found["ranks"][0]["waited_seconds"]["for_the_slowest"], 0)
+        for rank in found["ranks"]:
+            self.assertGreater(rank["waited_seconds"]["for_the_hold"], 0)
+        self.assertIn("timed_out", found["lifetime"]["refused_write"])
+        self.assertIn("the engine", found["lifetime"]["refused_write"])
+
+    def test_fsdps_own_cut_over_tcp(self):
+        found = self.document("fsdp", "--model", "0.005GB", "--ranks", "2", "--layout", "fsdp", "--transport", "tcp", "--late", "0", "--hold", "0")
+        self.check(found, 2, 5000000)
+        self.assertEqual([found["layout"], found["transport"]], ["fsdp", "tcp"])
+        self.assertEqual(found["coordination"]["late_seconds"], 0)
+
+    def test_one_rank_moves_nothing_into_itself(self):
+        found = self.document("fsdp", "--model", "4x64KiB", "--ranks", "1", "--late", "0", "--hold", "0")
+        self.check(found, 1, 4 * 65536)
+
+    def test_text(self):
+        text = self.good("fsdp", "--model", "0.005GB", "--ranks", "2", "--late", "0.05", "--hold", "0.05")
+        for words in ("shard i on rank i mod N", "all-gather", "handles, to the coordinator", "reconstruct", "load", "Lifetimes.", "Memory.", "Coordination.",
+                      "on purpose", "RssAnon", "shard to shard, by plan", "2 handles"):
+            self.assertIn(words, text)
+
+    def test_nothing_stays_behind(self):
+        before = set(glob.glob("/tmp/wsync-fsdp-*"))
+        self.good("fsdp", "--model", "2x64KiB", "--ranks", "2", "--late", "0", "--hold", "0")
+        self.assertEqual(set(glob.glob("/tmp/wsync-fsdp-*")) - before, set())
+
+    def test_bad_use(self):
+        self.refused("fsdp", "--ranks", "0", names=["--ranks"])
+        self.refused("fsdp", "--ranks", "65", names=["--ranks"])
+        self.refused("fsdp", "--ranks", "3", "--model", "2x64KiB", names=["2 tensors"])
+        self.refused("fsdp", "--transport", "nccl", names=["shm", "tcp"])
+        self.refused("fsdp", "--layout", "drawing", names=["drawn", "fsdp"])
+        for option in ("--late", "--hold"):
+            for value in ("-1", "inf", "1e400", "soon", ""):
+                self.refused("fsdp", option, value, names=[option])
+        self.refused("fsdp", "--model", "20000GB", code=1, names=["resource_exhausted", "--ranks"])
+
+
 class Use(Case):
     def test_bad_use_lists_what_there_is(self):
         self.refused(names=["ipc", "fsdp"])
@@ -104,7 +178,7 @@ class Use(Case):
         self.refused("ipc", "--model", "20000GB", code=1, names=["resource_exhausted", "--model"])
 
     def test_help_has_examples(self):
-        for arguments in (("--help",), ("ipc", "--help")):
+        for arguments in (("--help",), ("ipc", "--help"), ("fsdp", "--help")):
             text = self.good(*arguments)
             self.assertIn("Examples:", text)
             self.assertIn("wsync explain", text)

@@ -99,6 +99,7 @@ class Documents(unittest.TestCase):
         bench = self.has_shape("bench", self.run_verb("bench", "--model", "0.01GB", "--runs", "1", "--dir", self.folder, "--json"))
         self.assertEqual(len(bench["methods"]), 4)
         self.has_shape("explain_ipc", self.run_verb("explain", "ipc", "--model", "0.01GB", "--json"), verified=True)
+        self.has_shape("explain_fsdp", self.run_verb("explain", "fsdp", "--model", "0.01GB", "--ranks", "2", "--late", "0", "--hold", "0", "--json"), verified=True)
         text = self.run_verb("demo", "--model", "0.01GB", "--runs", "1", "--dir", self.folder, "--output", self.path("demo.json"), "--json")
         demo = self.has_shape("demo", text)
         for table in demo["tables"]:

@@ -13,10 +13,6 @@ namespace {
 // The tutorial's example: 140 GB, and NVLink's line rate.
 constexpr double kTutorialBytes = 140e9;
 
-std::string spread_text(const Spread& spread) {
-    return fmt::format("{} [{} .. {}]", show_seconds(spread.median), show_seconds(spread.min), show_seconds(spread.max));
-}
-
 std::string joined(const std::vector<std::string>& words) {
     std::string text;
     for (const auto& word : words) text += (text.empty() ? "" : ", ") + word;
@@ -71,6 +67,10 @@ std::string figures_table(const IpcExplanation& found) {
 }
 
 }  // namespace
+
+std::string spread_text(const Spread& spread) {
+    return fmt::format("{} [{} .. {}]", show_seconds(spread.median), show_seconds(spread.min), show_seconds(spread.max));
+}
 
 std::string text_of(const IpcExplanation& found) {
     std::string text = fmt::format("{}\n{} · {} tensors, {} · two processes, one slab\n", bold(found.machine), found.model, found.tensors, show_bytes(found.bytes));
