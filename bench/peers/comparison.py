@@ -1,8 +1,8 @@
 """From seconds of rounds to the table: ratios, bars, text, JSON. Pure; standard library alone.
 
 A measure is {"seconds": [...], "trainer_seconds": [...]}, one entry a round: the hand-over, and what the trainer did for it
-before (a snapshot, digests). Two measures of one section were taken in the same rounds, so that their ratio is formed
-round by round: peer / ours, above 1 where ours is faster.
+before (a snapshot, digests). Measures of one section were taken in the same rounds, so that ratios are formed round by
+round: peer / ours, above 1 where ours is faster; and limit / measured, the share of what the machine can do.
 """
 import statistics
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ class Row:
     peer: str                      # what it is called in the table
     peer_measure: str
     our_measure: str
+    limit: str = ""                # of wsync bench limits; measured as "limit.NAME"
     same_work: bool = True         # does the peer end where ours ends: every byte in the receiver's own memory, or durable
     leaves_out: tuple = ()
     note: str = ""
@@ -60,11 +61,14 @@ def compare(section):
             continue
         peer, ours = section.measures[row.peer_measure], section.measures[row.our_measure]
         by_round = ratios(peer["seconds"], ours["seconds"])
+        limit = section.measures.get(f"limit.{row.limit}")
+        shares = [spread(ratios(limit["seconds"], measure["seconds"])) if limit else None for measure in (peer, ours)]
         result.append({
             "id": row.id, "peer": row.peer, "ours": row.our_measure, "same_work": row.same_work,
             "peer_seconds": spread(peer["seconds"]), "our_seconds": spread(ours["seconds"]),
             "ratio": spread(by_round), "ratios": by_round,
             "ratio_with_trainer": spread(ratios(with_trainer(peer), with_trainer(ours))),
+            "limit": row.limit if limit else None, "peer_share": shares[0], "our_share": shares[1],
             "faster": statistics.median(by_round) > 1, "leaves_out": list(row.leaves_out), "note": row.note,
         })
     return result
@@ -80,7 +84,8 @@ def judge(bars, rows):
         closest = min(measured, key=lambda row: row["ratio"]["median"])
         ratio = closest["ratio"]
         result.append({"id": bar.id, "what": bar.what, "least": bar.least, "row": closest["id"], "peer": closest["peer"],
-                       "ratio": ratio, "pass": ratio["median"] >= bar.least})
+                       "ratio": ratio, "limit": closest["limit"], "peer_share": closest["peer_share"],
+                       "pass": ratio["median"] >= bar.least})
     return result
 
 
@@ -97,6 +102,10 @@ def show_ratio(ratio):
     return f"{short(ratio['median'])} [{short(ratio['min'])} .. {short(ratio['max'])}]"
 
 
+def show_share(row, which):
+    return f"{row[which]['median'] * 100:.0f} % {row['limit']}" if row["limit"] else "-"
+
+
 def lay_out(lines, aligned_right=()):
     """Columns of cells, as wide as they need to be."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
@@ -106,20 +115,20 @@ def lay_out(lines, aligned_right=()):
 
 def table(document):
     """The document as people read it."""
-    head = ["peer", "peer", "wsync", "", "times as fast", "with the trainer's part", "what the peer leaves out"]
+    head = ["peer", "peer's time", "of limit", "ours", "of limit", "method", "times as fast", "with the trainer's part", "what the peer leaves out"]
     parts = [document["machine"]]
     for section in document["sections"]:
         model = section["model"]
-        lines = [head] + [[row["peer"] + ("" if row["same_work"] else " (*)"), show_seconds(row["peer_seconds"]["median"]),
-                           show_seconds(row["our_seconds"]["median"]), row["ours"], show_ratio(row["ratio"]),
+        lines = [head] + [[row["peer"] + ("" if row["same_work"] else " (*)"), show_seconds(row["peer_seconds"]["median"]), show_share(row, "peer_share"),
+                           show_seconds(row["our_seconds"]["median"]), show_share(row, "our_share"), row["ours"], show_ratio(row["ratio"]),
                            f"{row['ratio_with_trainer']['median']:.2f}", ", ".join(row["leaves_out"])] for row in section["rows"]]
         parts.append(f"{section['title']} · {model['name']}, {model['tensors']} tensors, {model['bytes'] / 1e6:.0f} MB, median of {section['rounds']} rounds\n"
-                     + lay_out(lines, aligned_right=(1, 2)))
+                     + lay_out(lines, aligned_right=(1, 2, 3, 4)))
     if any(not row["same_work"] for section in document["sections"] for row in section["rows"]):
         parts.append("(*) stops earlier than ours: the notes in the JSON say where")
-    bars = [["bar", "at least", "measured", "against"]]
-    bars += [[bar["what"], f"{bar['least']:.2f}", show_ratio(bar["ratio"]), bar["peer"], "pass" if bar["pass"] else "FAIL"] for bar in document["bars"]]
-    bars[0].append("")
+    bars = [["bar", "at least", "measured", "", "against, which reaches of the limit"]]
+    bars += [[bar["what"], f"{bar['least']:.2f}", show_ratio(bar["ratio"]), "pass" if bar["pass"] else "FAIL",
+              bar["peer"] + (f": {show_share(bar, 'peer_share')}" if bar["limit"] else "")] for bar in document["bars"]]
     if len(bars) > 1:
         parts.append(lay_out(bars, aligned_right=(1,)))
     slower = [row["peer"] for section in document["sections"] for row in section["rows"] if row["same_work"] and not row["faster"]]

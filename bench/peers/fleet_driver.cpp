@@ -4,9 +4,11 @@
 //   peers_fleet_driver --model M --methods shm_map,tcp [--dir PATH] [--threads N]
 //
 // Reads one JSON object a line, answers with one: {"do": "publish", "save": "no"|"recycled"|"new_files"},
-// {"do": "sync", "method": ID}, {"do": "audit", "method": ID}. The answer to a mistake is {"error": {...}}. Ends, and
-// leaves nothing behind, when its input ends.
+// {"do": "sync", "method": ID}, {"do": "audit", "method": ID}, {"do": "limit", "name": "M2"|"T"|"W"|"W2"|"R"|"P"} (this
+// round's figure of the machine itself). The answer to a mistake is {"error": {...}}. Ends, and leaves nothing behind, when
+// its input ends.
 #include "measure/fleet.hpp"
+#include "measure/limits.hpp"
 #include "measure/model_choice.hpp"
 #include "wsync/report/sync_report.hpp"
 
@@ -40,24 +42,62 @@ Json to_json(const Synced& synced) {
                 {"hand_over_seconds", synced.hand_over_seconds()}};
 }
 
-Result<Json> handle(Fleet& fleet, std::uint64_t& step, const Json& message) {
-    const auto what = message.value("do", "");
-    if (what == "publish") {
-        WSYNC_TRY(const auto save, save_from(message.value("save", "no")));
-        WSYNC_TRY(const auto published, fleet.publish(++step, save));
-        return Json{{"version", published.label}, {"seconds", published.seconds}};
+// The fleet and the machine's limits, which share nothing but the round that they are measured in.
+class Driver {
+public:
+    Driver(Fleet& fleet, std::string directory) : fleet_(fleet), directory_(std::move(directory)) {}
+
+    Result<Json> handle(const Json& message) {
+        const auto what = message.value("do", "");
+        if (what == "publish") {
+            WSYNC_TRY(const auto save, save_from(message.value("save", "no")));
+            WSYNC_TRY(const auto published, fleet_.publish(++step_, save));
+            return Json{{"version", published.label}, {"seconds", published.seconds}};
+        }
+        if (what == "sync") {
+            WSYNC_TRY(auto synced, fleet_.sync(message.value("method", "")));
+            if (synced.front().error) return *std::move(synced.front().error);
+            return to_json(synced.front());
+        }
+        if (what == "audit") {
+            WSYNC_TRY_VOID(fleet_.audit(message.value("method", "")));
+            return Json{{"same_bytes", true}};
+        }
+        if (what == "limit") return limit(message.value("name", ""));
+        return Error{Code::invalid_argument, "the fleet does not know how to " + what, {}};
     }
-    if (what == "sync") {
-        WSYNC_TRY(auto synced, fleet.sync(message.value("method", "")));
-        if (synced.front().error) return *std::move(synced.front().error);
-        return to_json(synced.front());
+
+private:
+    Result<Json> limit(const std::string& name) {
+        auto it = probes_.find(name);
+        if (it == probes_.end()) {
+            const auto kind = limit_kind_of(name);
+            if (!kind) return Error{Code::invalid_argument, "there is no limit " + name, {}};
+            LimitOptions options;
+            options.bytes = std::clamp<std::uint64_t>(fleet_.model_bytes() / 4096 * 4096, 16 << 20, std::uint64_t{1} << 30);
+            options.directory = directory_;
+            if (buffers_ == nullptr) {
+                WSYNC_TRY(buffers_, LimitBuffers::make(options.bytes));
+            }
+            WSYNC_TRY(auto probe, LimitProbe::make(*kind, options, buffers_));
+            for (int i = 0; i < 3; ++i) {  // one round on a noisy machine would choose the variant by luck
+                WSYNC_TRY(const auto rate, probe.run_once());
+                (void)rate;
+            }
+            probe.keep_best();
+            it = probes_.emplace(name, std::move(probe)).first;
+        }
+        WSYNC_TRY(const auto rate, it->second.run_once());
+        WSYNC_TRY(const auto best, it->second.limit());
+        return Json{{"bytes_per_second", rate}, {"variant", best.variant}};
     }
-    if (what == "audit") {
-        WSYNC_TRY_VOID(fleet.audit(message.value("method", "")));
-        return Json{{"same_bytes", true}};
-    }
-    return Error{Code::invalid_argument, "the fleet does not know how to " + what, {}};
-}
+
+    Fleet& fleet_;
+    std::string directory_;
+    std::uint64_t step_ = 0;
+    std::shared_ptr<LimitBuffers> buffers_;
+    std::map<std::string, LimitProbe> probes_;
+};
 
 Status run(const Arguments& arguments) {
     WSYNC_TRY(auto model, choose_model(arguments.model));
@@ -67,12 +107,14 @@ Status run(const Arguments& arguments) {
     options.methods = arguments.methods;
     options.threads = arguments.threads;
     if (std::find(options.methods.begin(), options.methods.end(), "disk") != options.methods.end()) options.disk_directory = arguments.directory;
+    WSYNC_TRY(const auto* kernels, choose_kernels());  // as wsync bench does
+    options.kernels = kernels->name;
     WSYNC_TRY(auto fleet, Fleet::start(std::move(options)));
     std::cout << Json{{"ready", true}, {"model", model.name}, {"bytes", fleet->model_bytes()}, {"tensors", model.manifest.size()}} << std::endl;
-    std::uint64_t step = 0;
+    Driver driver(*fleet, arguments.directory);
     for (std::string line; std::getline(std::cin, line);) {
         const auto message = Json::parse(line, nullptr, false);
-        auto answer = message.is_object() ? handle(*fleet, step, message) : Result<Json>(Error{Code::invalid_argument, "not a JSON object: " + line, {}});
+        auto answer = message.is_object() ? driver.handle(message) : Result<Json>(Error{Code::invalid_argument, "not a JSON object: " + line, {}});
         std::cout << (answer ? *answer : error_message(answer.error())) << std::endl;
     }
     return {};

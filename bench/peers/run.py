@@ -51,6 +51,7 @@ class Run:
         self.stack = contextlib.ExitStack()
         self.tasks = []           # each returns {measure: (seconds, trainer's seconds)}
         self.checkpoint = ""
+        self.order = random.Random(17)
 
     def __enter__(self):
         return self
@@ -89,11 +90,16 @@ class Run:
             raise Refused(f"{script} holds {partner.greeting['bytes']} bytes, wsync {self.section.model['bytes']}: not the same work")
         return partner
 
+    def limit(self, fleet, *names):
+        """What the machine itself does in the same rounds."""
+        def task(name):
+            return lambda _: {f"limit.{name}": (self.section.model["bytes"] / fleet.ask("limit", name=name)["bytes_per_second"], 0.0)}
+        return [task(name) for name in names]
+
     def rounds(self):
-        order = random.Random(17)
         for number in range(self.arguments.rounds + 1):
             say(f"{self.section.id}: " + (f"round {number} of {self.arguments.rounds}" if number else "warming up, checking every byte"))
-            order.shuffle(self.tasks)
+            self.order.shuffle(self.tasks)
             for task in self.tasks:
                 for name, (seconds, trainer) in task(number == 0).items():
                     if number == 0:
@@ -113,7 +119,7 @@ def shm(run, strategy="file_descriptor"):
     def ours(_):
         fleet.ask("publish")
         result = {}
-        for method in random.sample(("shm_map", "shm_copy"), 2):
+        for method in run.order.sample(("shm_map", "shm_copy"), 2):
             synced = fleet.ask("sync", method=method)
             result[method] = (synced["hand_over_seconds"], synced["stages"]["prepare"])
         return result
@@ -124,7 +130,7 @@ def shm(run, strategy="file_descriptor"):
             peer.ask("check")
         return {f"torch_queue.{end}": (answer[end], answer["snapshot"]) for end in ("views", "copied")}
 
-    run.tasks = [ours, theirs]
+    run.tasks = [ours, theirs] + run.limit(fleet, "M2")
 
 
 def tcp(run):
@@ -145,16 +151,16 @@ def tcp(run):
             return {f"gloo.{shape}.{group}": (answer["seconds"], 0.0)}
         return theirs
 
-    run.tasks = [ours] + [broadcast(shape, group) for shape in ("tensors", "buckets", "flat") for group in ("default", "reno")]
+    run.tasks = [ours] + [broadcast(shape, group) for shape in ("tensors", "buckets", "flat") for group in ("default", "reno")] + run.limit(fleet, "T")
 
 
 def disk_write(run):
     fleet = run.fleet("disk")
     peer = run.peer("checkpoint_files.py", run.scratch)
 
-    def ours(name, save, times=1):
+    def ours(name, save):
         def task(first):
-            for _ in range(3 if first else times):  # the first ones leave the versions that are written over later
+            for _ in range(3 if first else 1):  # the first ones leave the versions that are written over later
                 fleet.ask("publish", save=save)
             synced = fleet.ask("sync", method="disk")
             return {name: (synced["stages"]["expose"], synced["stages"]["prepare"])}
@@ -165,7 +171,8 @@ def disk_write(run):
             return {f"{library}.{'new' if new else 'over'}": (peer.ask("save", library=library, new=new)["seconds"], 0.0)}
         return task
 
-    run.tasks = [ours("write_recycled", "recycled"), ours("write_new", "new_files")] + [theirs(l, new) for l in ("safetensors", "torch") for new in (True, False)]
+    run.tasks = [ours("write_recycled", "recycled"), ours("write_new", "new_files")]
+    run.tasks += [theirs(library, new) for library in ("safetensors", "torch") for new in (True, False)] + run.limit(fleet, "W", "W2")
 
 
 def disk_read(run):
@@ -192,7 +199,8 @@ def disk_read(run):
         return task
 
     libraries = [id for id, _ in rows.LOADERS] + ["runai_ready"]
-    run.tasks = [ours(state) for state in ("cold", "warm")] + [theirs(library, state) for library in libraries for state in ("cold", "warm")]
+    run.tasks = [ours(state) for state in rows.LIMITS] + [theirs(library, state) for library in libraries for state in rows.LIMITS]
+    run.tasks += run.limit(fleet, *rows.LIMITS.values())
 
 
 SECTIONS = {
