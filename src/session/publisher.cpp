@@ -2,9 +2,8 @@
 
 #include "base/parallel.hpp"
 #include "session/session_state.hpp"
-#include "store/version_writer.hpp"
+#include "session/version_directory.hpp"
 #include "sync/stopwatch.hpp"
-#include "transport/file/file_transport.hpp"
 
 #include <fmt/format.h>
 #include <map>
@@ -14,18 +13,12 @@ namespace wsync {
 struct Publisher::Impl {
     std::shared_ptr<Session::Impl> session;  // outlives the publication
     std::shared_ptr<Publication> publication;
-    std::unique_ptr<Transport> bulk;         // of the version directory
-    std::unique_ptr<FileSystem> files;
-    WriteVersionOptions versions;            // an empty root: none are written
+    std::unique_ptr<VersionDirectory> versions;  // null: none are written
 
     [[nodiscard]] VersionSink sink(const PublishOptions& options) const {
-        if (versions.root.empty() || !options.save) return {};
-        return [this, &options](const Version& version, const Placement& placement, const Region& slab, const BlockDigests& digests) -> Result<std::string> {
-            auto write = versions;
-            write.version = version;
-            write.new_files = options.new_files;
-            WSYNC_TRY(auto written, write_version(*files, write, {&publication->options().layout, &placement, std::span(&slab, 1), &digests}));
-            return written.path;
+        if (!versions || !options.save) return {};
+        return [this, &options](const Version& version, const Placement& placement, const Region& slab, const BlockDigests& digests) {
+            return versions->write(version, {&publication->options().layout, &placement, std::span(&slab, 1), &digests}, options.new_files);
         };
     }
 };
@@ -109,6 +102,7 @@ Result<Version> Publisher::publish(Write&& write, const PublishOptions& options)
     if (write.publication_ != impl_->publication) return Error{Code::invalid_argument, "this write belongs to another publisher, or was published already", {}};
     WSYNC_TRY(auto version, impl_->publication->publish(write.slab_, options.step, impl_->sink(options)));
     write.publication_.reset();  // published: nothing to abandon
+    if (impl_->versions && options.save) impl_->versions->retire(version.name);
     return version;
 }
 
@@ -138,15 +132,11 @@ Result<Publisher> Session::publisher(const PublisherOptions& options) {
         if (options.world != 1) {
             return Error{Code::unsupported, "versions of several ranks are not written to disk: publish from one rank, or leave version_directory empty", {}};
         }
-        FileOptions file_options;
-        file_options.kernels = impl_->kernels;
-        file_options.ledger = &impl_->ledger;
-        WSYNC_TRY(auto bulk, make_file_transport(file_options));
-        made->bulk = std::move(bulk);
-        made->files = make_file_system(made->bulk.get());
-        made->versions.root = options.version_directory;
-        made->versions.keep = options.keep_versions;
-        made->versions.recycle = options.recycle_versions;
+        WriteVersionOptions versions;
+        versions.root = options.version_directory;
+        versions.keep = options.keep_versions;
+        versions.recycle = options.recycle_versions;
+        WSYNC_TRY(made->versions, VersionDirectory::make(std::move(versions), *impl_->kernels, &impl_->ledger));
     }
     return Publisher(std::move(made));
 }
