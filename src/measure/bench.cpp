@@ -32,7 +32,7 @@ struct Probes {
             WSYNC_TRY(auto probe, LimitProbe::make(kind, limit, buffers).within(fmt::format("making the probe of {}", name_of(kind))));
             // One round on a noisy machine would choose the variant by luck.
             for (int i = 0; i < kChoosingRounds; ++i) {
-                if (options.cancelled && options.cancelled()) return Error{Code::cancelled, "the bench was interrupted", {}};
+                if (options.interrupted != nullptr && *options.interrupted) return Error{Code::cancelled, "the bench was interrupted", {}};
                 WSYNC_TRY(auto rate, probe.run_once());
                 (void)rate;
             }
@@ -76,6 +76,7 @@ public:
         }
         result_.kernels = fleet.kernels;
         fleet.huge_pages = options_.huge_pages;
+        fleet.interrupted = options_.interrupted;
         if (wants("disk")) fleet.disk_directory = options_.directory;
         fleet.progress = [&](double, std::string_view what) { tell(what); };
         WSYNC_TRY(fleet_, Fleet::start(std::move(fleet)));
@@ -101,7 +102,7 @@ private:
         if (options_.progress) options_.progress(static_cast<double>(done_) / ((options_.runs + 1) * 3.0 + 1), what);
     }
     Status check_cancelled() const {
-        if (options_.cancelled && options_.cancelled()) return Error{Code::cancelled, "the bench was interrupted", {}};
+        if (options_.interrupted != nullptr && *options_.interrupted) return Error{Code::cancelled, "the bench was interrupted", {}};
         return {};
     }
 

@@ -20,7 +20,7 @@ struct BenchOptions {
     std::string kernels;                    // empty: the set that a probe of the copy with digest finds best here
     bool audit = true;                      // compare digests of both sides' memory after the first and the last round
     std::function<void(double fraction, std::string_view what)> progress;
-    std::function<bool()> cancelled;        // looked at between steps
+    const std::atomic<bool>* interrupted = nullptr;  // ends the bench as soon as it is true; borrowed
 };
 
 struct Spread {

@@ -107,13 +107,14 @@ Result<Child> Child::spawn(std::string name, const Body& body) {
 }
 
 Child::Child(Child&& other) noexcept
-    : name_(std::move(other.name_)), pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)), conversation_(std::move(other.conversation_)) {}
+    : name_(std::move(other.name_)), pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)), conversation_(std::move(other.conversation_)), flag_(other.flag_) {}
 
 Child& Child::operator=(Child&& other) noexcept {
     std::swap(name_, other.name_);
     std::swap(pid_, other.pid_);
     std::swap(pidfd_, other.pidfd_);
     std::swap(conversation_, other.conversation_);
+    std::swap(flag_, other.flag_);
     return *this;
 }
 
@@ -127,6 +128,7 @@ Child::~Child() {
 Status Child::send(const Json& message) { return conversation_.send(message).within("talking to " + name_); }
 
 Result<Json> Child::receive(Deadline deadline) {
+    if (flag_ != nullptr) deadline = deadline.unless(*flag_);
     // Other children hold copies of our socket pairs: its end-of-file may not come, its pidfd does.
     while (true) {
         pollfd polled[2] = {{conversation_.fd(), POLLIN, 0}, {pidfd_.get(), POLLIN, 0}};
@@ -134,6 +136,7 @@ Result<Json> Child::receive(Deadline deadline) {
         if (n < 0 && errno == EINTR) continue;
         if (n == 0) {
             if (!deadline.expired()) continue;
+            if (deadline.interrupted()) return Error{Code::cancelled, "interrupted while waiting for " + name_, {}};
             return Error{Code::timed_out, name_ + " did not answer in time", {}};
         }
         if (polled[0].revents == 0) return Error{Code::peer_lost, name_ + " died", {}};

@@ -44,6 +44,8 @@ public:
     [[nodiscard]] Result<Json> receive(Deadline deadline);
     // send, then receive.
     [[nodiscard]] Result<Json> ask(const Json& message, Deadline deadline);
+    // From then on receive() answers Error{cancelled} once `*flag` is true. Borrowed; null: never.
+    void give_up_when(const std::atomic<bool>* flag) noexcept { flag_ = flag; }
     void signal(int number) noexcept;
     // Waits for its end: the exit status, or 128 + the signal that killed it.
     [[nodiscard]] Result<int> join(Deadline deadline);
@@ -57,6 +59,7 @@ private:
     pid_t pid_ = -1;
     UniqueFd pidfd_;
     Conversation conversation_;
+    const std::atomic<bool>* flag_ = nullptr;
 };
 
 // A child's body: opens, says {"ready": true} or the error, then answers message by message until {"do": "quit"} or the

@@ -24,6 +24,7 @@ Result<std::unique_ptr<Fleet>> start_fleet(const FaultDemoOptions& options, cons
     fleet.source = options.source;
     fleet.checkpoint = options.checkpoint;
     fleet.receivers = 2;
+    fleet.interrupted = options.interrupted;
     fleet.methods = {"tcp"};
     fleet.prepare_receiver = [policy, faulty](SessionOptions& session, unsigned index) {
         if (index != faulty) return;
@@ -128,7 +129,7 @@ Result<std::vector<FaultOutcome>> run_fault_demo(const FaultDemoOptions& options
         {flipped_byte, "flipping a byte on the wire"}, {killed_receiver, "killing a receiver"}, {killed_trainer, "killing the trainer"}};
     std::vector<FaultOutcome> outcomes;
     for (const auto& [fault, what] : kFaults) {
-        if (options.cancelled && options.cancelled()) return Error{Code::cancelled, "the demo was interrupted", {}};
+        if (options.interrupted != nullptr && *options.interrupted) return Error{Code::cancelled, "the demo was interrupted", {}};
         if (options.progress) options.progress(static_cast<double>(outcomes.size()) / 3, what);
         const auto begin = Deadline::clock::now();
         WSYNC_TRY(auto outcome, fault(options).within(std::string(what)));

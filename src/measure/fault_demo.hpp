@@ -16,7 +16,7 @@ struct FaultDemoOptions {
     Layout source;
     std::string checkpoint;
     std::function<void(double fraction, std::string_view what)> progress;
-    std::function<bool()> cancelled;
+    const std::atomic<bool>* interrupted = nullptr;  // borrowed
 };
 
 // A byte flipped on the wire; a receiver killed in mid transfer; the trainer killed in mid publication. An Error is a

@@ -84,10 +84,12 @@ Result<std::unique_ptr<Fleet>> Fleet::start(FleetOptions options) {
 }
 
 Fleet::~Fleet() {
-    for (auto& child : receivers_) (void)child.send({{"do", "quit"}});
-    for (auto& child : receivers_) (void)child.join(std::chrono::seconds(2));
-    for (auto& child : trainers_) (void)child.send({{"do", "quit"}});
-    for (auto& child : trainers_) (void)child.join(std::chrono::seconds(5));
+    if (options_.interrupted == nullptr || !*options_.interrupted) {
+        for (auto& child : receivers_) (void)child.send({{"do", "quit"}});
+        for (auto& child : receivers_) (void)child.join(std::chrono::seconds(2));
+        for (auto& child : trainers_) (void)child.send({{"do", "quit"}});
+        for (auto& child : trainers_) (void)child.join(std::chrono::seconds(5));
+    }
     receivers_.clear();
     trainers_.clear();
     std::error_code ignored;
@@ -100,6 +102,7 @@ Status Fleet::start_trainers() {
     const FleetPlace place{"dir:" + scratch_ + "/control", scratch_ + "/s", disk_, fmt::format("run-{}", ++run_)};
     for (std::uint32_t rank = 0; rank < options_.source.ranks(); ++rank) {
         WSYNC_TRY(auto child, Child::spawn(fmt::format("trainer {}", rank), [&](Conversation& parent) { return run_trainer(parent, options_, place, rank); }));
+        child.give_up_when(options_.interrupted);
         trainers_.push_back(std::move(child));
     }
     for (auto& trainer : trainers_) {
@@ -116,6 +119,7 @@ Status Fleet::start_receivers() {
     const FleetPlace place{"dir:" + scratch_ + "/control", scratch_ + "/s", disk_, ""};
     for (unsigned i = 0; i < options_.receivers; ++i) {
         WSYNC_TRY(auto child, Child::spawn(fmt::format("receiver {}", i + 1), [&](Conversation& parent) { return run_receiver(parent, options_, place, i); }));
+        child.give_up_when(options_.interrupted);
         receivers_.push_back(std::move(child));
     }
     for (auto& receiver : receivers_) {

@@ -27,6 +27,7 @@ struct FleetOptions {
     std::string kernels;                    // empty: the processor's table
     bool huge_pages = true;
     std::function<void(double fraction, std::string_view what)> progress;
+    const std::atomic<bool>* interrupted = nullptr;  // once true, nobody is waited for (Error{cancelled}); borrowed
     // Run in the receiver or trainer process before its session opens; for faults. May be null.
     std::function<void(SessionOptions&, unsigned index)> prepare_receiver, prepare_trainer;
 };

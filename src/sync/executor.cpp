@@ -225,7 +225,12 @@ void Executor::work_on(Run& run, Channels& channels) {
         return {};
     };
     while ((more || queued < queue.size() || outstanding > 0) && !run.stop) {
-        if (auto status = step(); !status) run.fail(std::move(status).error());
+        // A channel that copies by itself never waits, and so never looks at the clock.
+        if (run.deadline.expired()) {
+            run.fail({Code::timed_out, "the deadline passed while blocks were under way", {}});
+        } else if (auto status = step(); !status) {
+            run.fail(std::move(status).error());
+        }
     }
     if (run.stop && current != nullptr) {
         // What is under way writes into the sink's memory: it ends before anybody may use that.

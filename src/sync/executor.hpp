@@ -52,7 +52,8 @@ public:
 
     // Opens the channels that the work needs, where they aren't open.
     [[nodiscard]] Status connect(const Work& work, Deadline deadline);
-    // All blocks at their places, or an Error that names the tensor's block; what was under way has ended by then.
+    // All blocks at their places, or an Error that names the tensor's block; what was under way has ended by then. A
+    // deadline that an interrupt ends stops it between two blocks.
     [[nodiscard]] Status run(const Work& work, Deadline deadline);
     // Maps the route's region (zero copy).
     [[nodiscard]] Result<Region> map(const Route& route, Deadline deadline);

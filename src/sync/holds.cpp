@@ -85,7 +85,7 @@ Result<std::uint32_t> HoldTable::begin_write(Deadline deadline, bool revoke) {
                 for (const auto& granted : revoked) on_revoked_(granted.connection, granted.hold);
             return slab;
         }
-        if (auto when = deadline.when()) {
+        if (auto when = deadline.next_look()) {
             released_.wait_until(lock, *when);
         } else {
             released_.wait(lock);

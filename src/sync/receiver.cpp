@@ -66,6 +66,8 @@ std::shared_ptr<const ServedVersion> ReceiverCore::pin() const {
 std::pair<std::uint64_t, std::uint64_t> ReceiverCore::active_number() const noexcept { return {active_epoch_.load(), active_number_.load()}; }
 
 void ReceiverCore::interrupt() noexcept {
+    static_assert(std::atomic<bool>::is_always_lock_free);
+    interrupted_ = true;
     const std::uint64_t one = 1;
     // Only async-signal-safe calls here: a full counter already wakes.
     if (::write(wake_.get(), &one, sizeof one) < 0) return;
@@ -153,7 +155,8 @@ Status ReceiverCore::make_plan_for_source() {
 }
 
 Status ReceiverCore::wait_for_news(Deadline deadline) {
-    const auto until = deadline.sooner(kLookInterval);
+    // The eventfd wakes at an interrupt: there is no need to look for one.
+    const auto until = Deadline(kLookInterval).sooner(deadline.when() ? Deadline::at(*deadline.when()) : Deadline::never());
     const bool linked = source_ && !from_disk_;
     if (!linked) {
         // The control plane is all there is to watch; the eventfd is looked at between its answers.
@@ -169,7 +172,6 @@ Status ReceiverCore::wait_for_news(Deadline deadline) {
     if (n > 0 && polled[0].revents != 0) {
         std::uint64_t drained = 0;
         if (::read(wake_.get(), &drained, sizeof drained) < 0) return errno_error(errno, "reading an eventfd");
-        return Error{Code::cancelled, fmt::format("waiting for \"{}\" was interrupted", options_.name), {}};
     }
     return {};
 }
@@ -178,6 +180,7 @@ Result<Version> ReceiverCore::await_newer(Deadline deadline) {
     std::optional<Error> last;
     while (true) {
         auto seen = look(deadline);
+        if (deadline.interrupted()) return Error{Code::cancelled, fmt::format("waiting for \"{}\" was interrupted", options_.name), {}};
         if (seen && *seen) return **std::move(seen);
         if (!seen) {
             // A publisher that comes, goes or is being replaced is waited for; everything else is final.
@@ -204,6 +207,14 @@ Result<std::optional<Version>> ReceiverCore::newest() {
 }
 
 Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage(Deadline deadline) {
+    auto staged = stage_newer(deadline.unless(interrupted_));
+    const bool ended_early = !staged && (staged.error().code == Code::timed_out || staged.error().code == Code::cancelled);
+    if (!ended_early || !interrupted_.exchange(false)) return staged;
+    if (staged.error().code == Code::cancelled) return staged;
+    return Error{Code::cancelled, fmt::format("receiving \"{}\" was interrupted", options_.name), {}};
+}
+
+Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage_newer(Deadline deadline) {
     while (true) {
         WSYNC_TRY(auto version, await_newer(deadline));
         auto staged = stage_version(version, deadline);

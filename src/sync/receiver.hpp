@@ -80,7 +80,7 @@ public:
     [[nodiscard]] Result<std::optional<Version>> newest();
     // Error{corrupt} when what is served may be mixed: poisoned by a failed sync in place, or by a revoked hold.
     [[nodiscard]] Status health();
-    // A stage under way answers Error{cancelled}. From any thread, also a signal's.
+    // The stage under way, or else the next one, answers Error{cancelled}. From any thread, also a signal's.
     void interrupt() noexcept;
 
     [[nodiscard]] std::shared_ptr<const ServedVersion> pin() const;
@@ -100,6 +100,7 @@ private:
         bool proved_at_rest = false;         // the first sync of every plan reads the staged bytes back
     };
     ReceiverCore(ReceiverCoreOptions options, Control& control, TransportFactory transports, const KernelSet& kernels, MemoryLedger* ledger);
+    [[nodiscard]] Result<std::shared_ptr<ServedVersion>> stage_newer(Deadline deadline);
     [[nodiscard]] Result<Version> await_newer(Deadline deadline);
     [[nodiscard]] Result<std::optional<Version>> look(Deadline deadline);
     [[nodiscard]] Status connect(const Version& version, Deadline deadline);
@@ -112,8 +113,8 @@ private:
     [[nodiscard]] Status stage_copy(ServedVersion& staged, Deadline deadline);
     [[nodiscard]] Status stage_map(ServedVersion& staged, Deadline deadline);
     [[nodiscard]] Status verify_blocks(Slot& slot, std::span<const std::uint32_t> moved, std::span<const Digest> found, std::span<const Digest> expected);
-    void digest_slot(Slot& slot) const;
-    [[nodiscard]] Status verify_at_rest(const Slot& slot, std::span<const Digest> expected);
+    void digest_slot(Slot& slot, Deadline deadline) const;
+    [[nodiscard]] Status verify_at_rest(const Slot& slot, std::span<const Digest> expected, Deadline deadline);
     [[nodiscard]] Result<std::shared_ptr<Slot>> take_slot(Deadline deadline);
     void disconnect();
 
@@ -122,7 +123,8 @@ private:
     TransportFactory transports_;
     const KernelSet& kernels_;
     MemoryLedger* ledger_;
-    UniqueFd wake_;
+    UniqueFd wake_;                          // readable after interrupt()
+    std::atomic<bool> interrupted_{false};
     std::unique_ptr<Watch> watch_;
 
     std::unique_ptr<Source> source_;

@@ -46,7 +46,7 @@ Status ReceiverCore::stage_copy(ServedVersion& staged, Deadline deadline) {
     if (slot->binding != planned_.digest) {
         slot->binding = planned_.digest;
         slot->digests.assign(binding.blocks.size(), Digest{});
-        if (options_.make_slot && options_.reuse_blocks) digest_slot(*slot);
+        if (options_.make_slot && options_.reuse_blocks) digest_slot(*slot, deadline);
     }
     const bool verified = options_.verification != Verification::none;
     std::vector<Digest> expected;
@@ -92,7 +92,7 @@ Status ReceiverCore::stage_copy(ServedVersion& staged, Deadline deadline) {
     report.blocks_reused = binding.blocks.size() - to_move.size();
     report.verification = verified ? Verification::content : Verification::none;
     if (verified && (!planned_.proved_at_rest || options_.verification == Verification::content_at_rest)) {
-        WSYNC_TRY_VOID(verify_at_rest(*slot, expected));
+        WSYNC_TRY_VOID(verify_at_rest(*slot, expected, deadline));
         planned_.proved_at_rest = true;
         report.verification = Verification::content_at_rest;
     }
@@ -125,23 +125,28 @@ Status ReceiverCore::verify_blocks(Slot& slot, std::span<const std::uint32_t> mo
 }
 
 // Memory that came with bytes: which of its blocks are right already is seen by their digests.
-void ReceiverCore::digest_slot(Slot& slot) const {
+void ReceiverCore::digest_slot(Slot& slot, Deadline deadline) const {
     const auto& blocks = planned_.binding.blocks;
     parallel_for(blocks.size(), options_.executor.threads, [&](std::size_t i) {
+        if (deadline.expired()) return;
         auto digest = digest_box_at_rest(*planned_.sink, blocks[i].sink_shard, blocks[i].sink_box, planned_.place, std::span(&slot.region, 1), kernels_);
         if (digest) slot.digests[i] = *digest;
     });
 }
 
-Status ReceiverCore::verify_at_rest(const Slot& slot, std::span<const Digest> expected) {
+Status ReceiverCore::verify_at_rest(const Slot& slot, std::span<const Digest> expected, Deadline deadline) {
     const auto& blocks = planned_.binding.blocks;
     std::mutex mutex;
     std::optional<Error> error;
+    const auto fail = [&](Error e) {
+        std::lock_guard lock(mutex);
+        if (!error) error = std::move(e);
+    };
     parallel_for(blocks.size(), options_.executor.threads, [&](std::size_t i) {
+        if (deadline.expired()) return fail({Code::timed_out, "the deadline passed while the received bytes were read back", {}});
         auto digest = digest_box_at_rest(*planned_.sink, blocks[i].sink_shard, blocks[i].sink_box, planned_.place, std::span(&slot.region, 1), kernels_);
         if (digest && *digest == expected[i]) return;
-        std::lock_guard lock(mutex);
-        if (!error) error = digest ? wrong_bytes(*planned_.sink, planned_.binding, blocks[i], "at rest") : digest.error();
+        fail(digest ? wrong_bytes(*planned_.sink, planned_.binding, blocks[i], "at rest") : std::move(digest).error());
     });
     if (error) return *std::move(error);
     return {};

@@ -38,11 +38,11 @@ Result<std::shared_ptr<Slot>> SlotPool::take(Deadline deadline) {
     auto& state = *state_;
     std::unique_lock lock(state.mutex);
     const auto available = [&] { return !state.free.empty(); };
-    if (!available()) {
-        if (auto when = deadline.when()) {
-            state.returned.wait_until(lock, *when, available);
+    while (!available() && !deadline.expired()) {
+        if (auto when = deadline.next_look()) {
+            state.returned.wait_until(lock, *when);
         } else {
-            state.returned.wait(lock, available);
+            state.returned.wait(lock);
         }
     }
     if (!available()) {

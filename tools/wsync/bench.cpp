@@ -73,7 +73,7 @@ Status run_bench_verb(const Arguments& arguments) {
     options.directory = arguments.directory;
     options.kernels = arguments.kernels;
     options.huge_pages = !arguments.small_pages;
-    options.cancelled = [] { return interrupted_by() != 0; };
+    options.interrupted = &interrupt_flag();
     ProgressLine progress;
     options.progress = [&](double fraction, std::string_view what) { progress.show(fraction, what); };
     WSYNC_TRY(auto result, run_bench(options));

@@ -46,7 +46,7 @@ Status show_model(const Arguments& arguments, const ModelChoice& model, Json& do
     options.runs = arguments.runs;
     options.directory = arguments.directory;
     options.max_probe_bytes = 256 << 20;
-    options.cancelled = [] { return interrupted_by() != 0; };
+    options.interrupted = &interrupt_flag();
     ProgressLine progress;
     options.progress = [&](double fraction, std::string_view what) { progress.show(fraction, what); };
     WSYNC_TRY(auto result, run_bench(options));
@@ -66,7 +66,7 @@ Status show_faults(const Arguments& arguments, const ModelChoice& model, Json& d
     FaultDemoOptions options;
     WSYNC_TRY(options.source, Layout::replicated(model.manifest, 1));
     options.checkpoint = model.checkpoint;
-    options.cancelled = [] { return interrupted_by() != 0; };
+    options.interrupted = &interrupt_flag();
     ProgressLine progress;
     options.progress = [&](double fraction, std::string_view what) { progress.show(fraction, what); };
     WSYNC_TRY(auto outcomes, run_fault_demo(options));

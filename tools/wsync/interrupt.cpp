@@ -8,11 +8,13 @@ namespace {
 
 // Signal handlers have nothing but globals to speak through.
 volatile std::sig_atomic_t caught = 0;
+std::atomic<bool> flag{false};
 std::atomic<void (*)(void*)> wake_function{nullptr};
 std::atomic<void*> wake_argument{nullptr};
 
 void note(int number) {
     caught = number;
+    flag = true;
     if (auto* wake = wake_function.load()) wake(wake_argument.load());
 }
 
@@ -26,6 +28,8 @@ void catch_interrupts() {
     ::sigaction(SIGTERM, &action, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
 }
+
+const std::atomic<bool>& interrupt_flag() noexcept { return flag; }
 
 int interrupted_by() noexcept { return static_cast<int>(caught); }
 

@@ -81,8 +81,12 @@ int main(int argc, char** argv) {
         return 2;
     }
     wsync::tool::catch_interrupts();
-    const auto status = run();
+    auto status = run();
     if (status) return std::fflush(stdout) == 0 ? 0 : 1;
+    // What Ctrl-C ends early calls it a deadline that passed.
+    if (wsync::tool::interrupted_by() != 0 && status.error().code == wsync::Code::timed_out) {
+        status = wsync::Error{wsync::Code::cancelled, "interrupted: " + status.error().message, {}};
+    }
     fmt::print(stderr, "wsync {}: {}\n", app.get_subcommands().front()->get_name(), one_line(status.error().to_string()));
     return exit_code(status.error());
 }

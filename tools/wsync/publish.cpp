@@ -1,5 +1,6 @@
 #include "control_option.hpp"
 #include "interrupt.hpp"
+#include "interruptible_files.hpp"
 #include "measure/child.hpp"
 #include "store/checkpoint.hpp"
 #include "terminal.hpp"
@@ -50,7 +51,6 @@ Status fill(Write& write, const Checkpoint& checkpoint, FileSystem& files, std::
     std::uint64_t done = 0;
     const auto shards = checkpoint.layout.shards_of(0);
     for (std::size_t i = 0; i < write.size(); ++i) {
-        if (interrupted_by() != 0) return Error{Code::cancelled, "interrupted while reading the checkpoint", {}};
         const auto target = write.shard(i);
         const auto it = std::find_if(shards.begin(), shards.end(), [&](const Shard& s) { return checkpoint.layout.manifest()[s.tensor].name == target.name; });
         if (it == shards.end()) return Error{Code::corrupt, fmt::format("the checkpoint lost {} while it was read", target.name), {}};
@@ -86,7 +86,7 @@ Status serve(const Arguments& arguments) {
     WSYNC_TRY(auto session, Session::open(session_options));
     FileOptions file_options;
     WSYNC_TRY(auto bulk, make_file_transport(file_options));
-    const auto files = make_file_system(bulk.get());
+    const auto files = make_interruptible_files(bulk.get());
 
     std::optional<Publisher> publisher;
     Digest layout{};
@@ -104,11 +104,12 @@ Status serve(const Arguments& arguments) {
                 options.name = arguments.name;
                 options.source = checkpoint.layout;
                 options.threads = arguments.threads;
+                options.open_deadline = Deadline(15s).unless(interrupt_flag());
                 WSYNC_TRY(auto made, session.publisher(options));
                 publisher.emplace(std::move(made));
                 layout = checkpoint.layout.digest();
             }
-            WSYNC_TRY(auto write, publisher->begin_write({.deadline = 60s}));
+            WSYNC_TRY(auto write, publisher->begin_write({.deadline = Deadline(60s).unless(interrupt_flag())}));
             WSYNC_TRY_VOID(fill(write, checkpoint, *files, checkpoint.layout.manifest().bytes()));
             WSYNC_TRY(auto version, publisher->publish(std::move(write), {.step = step++}));
             report(arguments, version, checkpoint.layout.manifest(), std::chrono::duration<double>(Deadline::clock::now() - begin).count());

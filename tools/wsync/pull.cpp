@@ -1,5 +1,6 @@
 #include "control_option.hpp"
 #include "interrupt.hpp"
+#include "interruptible_files.hpp"
 #include "measure/child.hpp"
 #include "partial_file.hpp"
 #include "store/version_reader.hpp"
@@ -50,7 +51,7 @@ public:
         session_options.control = arguments_.control;
         WSYNC_TRY(auto session, Session::open(session_options));
         WSYNC_TRY(bulk_, make_file_transport(FileOptions{}));
-        files_ = make_file_system(bulk_.get());
+        files_ = make_interruptible_files(bulk_.get());
 
         WSYNC_TRY(auto receiver, session.receiver(receiver_options()));
         on_interrupt([](void* pull) { static_cast<Receiver*>(pull)->interrupt(); }, &receiver);

@@ -1,5 +1,6 @@
 #include "base/parallel.hpp"
 #include "interrupt.hpp"
+#include "interruptible_files.hpp"
 #include "measure/child.hpp"
 #include "measure/model_choice.hpp"
 #include "measure/synthetic_weights.hpp"
@@ -47,7 +48,7 @@ Status synth(const Arguments& arguments) {
     if (interrupted_by() != 0) return Error{Code::cancelled, "interrupted", {}};
     progress.show(0.5, "writing");
     WSYNC_TRY(auto bulk, make_file_transport(FileOptions{}));
-    const auto files = make_file_system(bulk.get());
+    const auto files = make_interruptible_files(bulk.get());
     const auto root = arguments.out + ".wsync-stage";
     WriteVersionOptions write;
     write.root = root;

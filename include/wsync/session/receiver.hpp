@@ -148,7 +148,7 @@ public:
     [[nodiscard]] VersionPin pin() const;
     // {epoch, number} of the active version, {0, 0} for none.
     [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> active_number() const noexcept;
-    // A stage under way answers Error{cancelled}. Also from a signal handler.
+    // The stage under way, or else the next one, answers Error{cancelled} promptly. Also from a signal handler.
     void interrupt() noexcept;
 
 private:

@@ -50,7 +50,7 @@ public:
             if (std::exchange(woken_, false)) return Error{Code::cancelled, fmt::format("the watch of \"{}\" was woken", prefix_), {}};
             if (auto changes = take_changes(); !changes.empty()) return changes;
             if (deadline.expired()) return Error{Code::timed_out, fmt::format("nothing changed under control key \"{}\"", prefix_), {}};
-            if (const auto when = deadline.when()) {
+            if (const auto when = deadline.next_look()) {
                 store_->changed.wait_until(lock, *when);
             } else {
                 store_->changed.wait(lock);

@@ -180,8 +180,8 @@ Result<std::size_t> FaultChannel::wait(std::span<Completion> out, Deadline deadl
             if (!landed && landed.error().code != Code::timed_out) return std::move(landed).error();
         } else {
             // Only a delay's end, or the deadline of what was dropped, is left to wait for.
-            constexpr Deadline::clock::duration kLong = std::chrono::hours(1);
-            std::this_thread::sleep_for(std::min(until.remaining().value_or(kLong), kLong));
+            constexpr auto kLong = std::chrono::hours(1);
+            std::this_thread::sleep_until(std::min(until.next_look().value_or(Deadline::clock::time_point::max()), Deadline::clock::now() + kLong));
         }
     }
     return Error{Code::timed_out, fmt::format("{} transfers did not complete until the deadline", flying_.size() + held_.size() + dropped_.size()), {}};
