@@ -31,15 +31,26 @@ Result<Binding> bind_plan(const Plan& plan, const Layout& source, std::span<cons
     Binding binding;
     std::vector<std::vector<std::uint64_t>> first(source.ranks());
     std::set<std::uint32_t> ranks;
+    WSYNC_TRY_VOID(check(sink, sink_rank, sink_place).within("placing what is to be received"));
     const auto sink_first = sink.first_shard_of(sink_rank);
     const auto sink_count = sink.shards_of(sink_rank).size();
     for (const auto& copy : plan.copies()) {
         if (copy.sink_shard < sink_first || copy.sink_shard >= sink_first + sink_count) continue;
+        if (copy.source_shard >= source.shards().size()) {
+            return Error{Code::invalid_argument, fmt::format("the plan reads shard {} of a source of {}: it was made for another layout", copy.source_shard, source.shards().size()), {}};
+        }
         const auto& from = source.shards()[copy.source_shard];
         const auto& to = sink.shards()[copy.sink_shard];
         const auto dtype = source.manifest()[from.tensor].dtype;
-        if (from.rank >= source_places.size() || source_places[from.rank].places.size() != source.shards_of(from.rank).size()) {
-            return Error{Code::corrupt, fmt::format("the placement of source rank {} does not fit its layout", from.rank), {}};
+        if (!from.box.contains(copy.source_box) || !to.box.contains(copy.sink_box) || copy.source_box.size != copy.sink_box.size ||
+            sink.manifest()[to.tensor].dtype != dtype) {
+            return Error{Code::invalid_argument, fmt::format("the plan copies {} of {} to {} of {}: it was made for other layouts", copy.source_box.to_string(),
+                                                             source.manifest()[from.tensor].name, copy.sink_box.to_string(), sink.manifest()[to.tensor].name), {}};
+        }
+        if (first[from.rank].empty()) {
+            if (from.rank >= source_places.size()) return Error{Code::corrupt, fmt::format("source rank {} has no placement", from.rank), {}};
+            auto fits = check(source, from.rank, source_places[from.rank]);
+            if (!fits) return Error{Code::corrupt, fmt::format("the placement of source rank {} does not fit its layout: {}", from.rank, fits.error().message), {}};
         }
         const auto local = static_cast<std::uint32_t>(copy.source_shard - source.first_shard_of(from.rank));
         const auto place = source_places[from.rank].places[local];
@@ -71,6 +82,9 @@ Result<Binding> bind_plan(const Plan& plan, const Layout& source, std::span<cons
     for (const auto& fill : plan.fills()) {
         if (fill.sink_shard < sink_first || fill.sink_shard >= sink_first + sink_count) continue;
         const auto& to = sink.shards()[fill.sink_shard];
+        if (!to.box.contains(fill.sink_box)) {
+            return Error{Code::invalid_argument, fmt::format("the plan fills {} of {}: it was made for other layouts", fill.sink_box.to_string(), sink.manifest()[to.tensor].name), {}};
+        }
         const auto target = sink_place.places[fill.sink_shard - sink_first];
         std::vector<Rows> rows;
         append_rows(rows, sink.manifest()[to.tensor].dtype, to.box, fill.sink_box, to.box, fill.sink_box);

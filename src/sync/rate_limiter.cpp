@@ -6,22 +6,21 @@
 
 namespace wsync {
 
-Status RateLimiter::acquire(std::uint64_t bytes, Deadline deadline) {
-    if (rate_ <= 0) return {};
+Result<Deadline::clock::time_point> RateLimiter::reserve(std::uint64_t bytes, Deadline::clock::time_point now, Deadline deadline) {
+    if (rate_ <= 0) return now;
     constexpr auto kBurst = std::chrono::milliseconds(20);
-    Deadline::clock::time_point turn;
-    {
-        std::lock_guard lock(mutex_);
-        const auto now = Deadline::clock::now();
-        next_ = std::max(next_, now - kBurst);
-        turn = next_;
-        const auto cost = std::chrono::duration_cast<Deadline::clock::duration>(std::chrono::duration<double>(static_cast<double>(bytes) / rate_));
-        if (deadline.when() && turn > *deadline.when()) {
-            return Error{Code::timed_out, fmt::format("the rate of {:.0f} bytes a second leaves no room before the deadline", rate_), {}};
-        }
-        next_ += cost;
+    std::lock_guard lock(mutex_);
+    const auto turn = std::max(next_, now - kBurst);
+    if (deadline.when() && turn > *deadline.when()) {
+        return Error{Code::timed_out, fmt::format("the rate of {:.0f} bytes a second leaves no room before the deadline", rate_), {}};
     }
-    std::this_thread::sleep_until(turn);
+    next_ = turn + std::chrono::duration_cast<Deadline::clock::duration>(std::chrono::duration<double>(static_cast<double>(bytes) / rate_));
+    return turn;
+}
+
+Status RateLimiter::acquire(std::uint64_t bytes, Deadline deadline) {
+    WSYNC_TRY(const auto turn, reserve(bytes, Deadline::clock::now(), deadline));
+    if (rate_ > 0) std::this_thread::sleep_until(turn);
     return {};
 }
 

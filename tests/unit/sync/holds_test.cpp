@@ -104,6 +104,58 @@ TEST(Holds, AnAbandonedWriteIsTorn) {
     EXPECT_EQ(table.holds->begin_write(Deadline::now()).value(), slab);
 }
 
+// A copy may be taken away, since its reader checks; who reads in place must be told, and nothing but a revocation, a
+// release or its end takes the hold.
+TEST(Holds, MapHoldsNeverExpire) {
+    for (const auto kind : {HoldKind::install, HoldKind::serve}) {
+        std::vector<HoldKind> revoked;
+        Table table(2, [&](std::uint64_t, const Hold& hold) { revoked.push_back(hold.kind); });
+        table.publish(1);
+        const auto hold = table.holds->grant(1, kind, 7, "engine").value();
+        table.publish(2);
+        for (int i = 0; i < 50; ++i) EXPECT_THAT(table.holds->begin_write(i % 2 == 0 ? Deadline::now() : Deadline(1ms)), HasError(Code::timed_out, "engine"));
+        EXPECT_OK(table.holds->check(hold.id));
+        EXPECT_EQ(table.holds->holds(), 1u);
+        EXPECT_TRUE(revoked.empty());
+        EXPECT_OK(table.holds->begin_write(Deadline::now(), true));
+        EXPECT_EQ(revoked, std::vector<HoldKind>{kind});
+    }
+}
+
+TEST(Holds, ARevocationTakesTheHoldsOfOneSlabAlone) {
+    std::vector<std::uint64_t> revoked;
+    Table table(3, [&](std::uint64_t connection, const Hold&) { revoked.push_back(connection); });
+    table.publish(1);
+    const auto oldest = table.holds->grant(1, HoldKind::copy, 7, "a").value();
+    const auto oldest_too = table.holds->grant(1, HoldKind::serve, 8, "b").value();
+    table.publish(2);
+    const auto middle = table.holds->grant(2, HoldKind::serve, 9, "c").value();
+    table.publish(3);
+    const auto newest = table.holds->grant(3, HoldKind::copy, 10, "d").value();
+    EXPECT_EQ(table.holds->begin_write(Deadline::now(), true).value(), oldest.slab);
+    EXPECT_EQ(revoked, (std::vector<std::uint64_t>{7, 8}));
+    EXPECT_THAT(table.holds->check(oldest.id), HasError(Code::corrupt, "revoked"));
+    EXPECT_THAT(table.holds->check(oldest_too.id), HasCode(Code::corrupt));
+    EXPECT_OK(table.holds->check(middle.id));
+    EXPECT_OK(table.holds->check(newest.id));
+    // The generation is odd before anybody is told: who copied meanwhile finds another one.
+    EXPECT_EQ(table.generations[oldest.slab] % 2, 1u);
+    EXPECT_NE(table.generations[oldest.slab], oldest.generation);
+}
+
+// A hold that was released late, or twice, or never granted: nobody else's goes.
+TEST(Holds, ReleasingWhatIsNotHeldChangesNothing) {
+    Table table(2);
+    table.publish(1);
+    const auto hold = table.holds->grant(1, HoldKind::copy, 7, "a").value();
+    table.holds->release(hold.id + 1);
+    table.holds->release_connection(8);
+    EXPECT_OK(table.holds->check(hold.id));
+    table.holds->release(hold.id);
+    table.holds->release(hold.id);
+    EXPECT_EQ(table.holds->holds(), 0u);
+}
+
 // A writer and readers on one address: whatever a reader copied under a hold that still stands is of one version.
 TEST(Holds, ReadersNeverTakeAMixture) {
     constexpr std::size_t kWords = 512;
