@@ -74,17 +74,24 @@ class Partner:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             pass
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, number)  # also what it started
-            except ProcessLookupError:
+        for number in (signal.SIGTERM, signal.SIGKILL):  # also what it started
+            if self.group_ended(number, patience=2):
                 break
-            try:
-                self.process.wait(2)
-            except subprocess.TimeoutExpired:
-                continue
         self.process.wait()
         self.process.stdout.close()
+
+    def group_ended(self, number, patience):
+        """Signals all of its session's processes; whether they were gone in time."""
+        deadline = time.monotonic() + patience
+        try:
+            os.killpg(self.process.pid, number)
+            while time.monotonic() < deadline:
+                self.process.poll()
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.01)
+        except ProcessLookupError:
+            return True
+        return False
 
 
 class Answers:

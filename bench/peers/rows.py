@@ -31,11 +31,16 @@ WRITE = [
 LOADERS = (("safetensors", "safetensors load_file"), ("torch_load", "torch.load"), ("torch_mmap", "torch.load(mmap=True)"),
            ("fastsafetensors", "fastsafetensors"), ("runai", "runai-model-streamer"))
 LIMITS = {"cold": "R", "warm": "P"}
-READ = [Row(f"{id}_{state}", f"{name}, {state}", f"{id}.{state}.copied", f"read_{state}", limit=LIMITS[state], leaves_out=UNVERIFIED)
-        for state in LIMITS for id, name in LOADERS]
-READ += [Row(f"{id}_{state}_ready", f"{name}, {state}, tensors ready", f"{id}.{state}.ready", f"read_{state}", limit=LIMITS[state], same_work=False,
-             leaves_out=UNVERIFIED, note="in memory that the library has just made; not in the engine's")
-         for state in LIMITS for id, name in LOADERS[1:2] + LOADERS[3:]]
+
+
+def read(state):
+    whole = [Row(f"{id}_{state}", f"{name}, {state}", f"{id}.{state}.copied", f"read_{state}", limit=LIMITS[state], leaves_out=UNVERIFIED)
+             for id, name in LOADERS]
+    ready = [Row(f"{id}_{state}_ready", f"{name}, {state}, tensors ready", f"{id}.{state}.ready", f"read_{state}", limit=LIMITS[state], same_work=False,
+                 leaves_out=UNVERIFIED, note="in memory that the library has just made; not in the engine's")
+             for id, name in LOADERS[1:2] + LOADERS[3:]]
+    return whole + ready
+
 
 BARS = [
     Bar("shm_copy", "shm copy, against torch.multiprocessing", 2.0, ("mp_copied", "mp_copied_many")),

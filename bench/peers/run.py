@@ -175,19 +175,17 @@ def disk_write(run):
     run.tasks += [theirs(library, new) for library in ("safetensors", "torch") for new in (True, False)] + run.limit(fleet, "W", "W2")
 
 
-def disk_read(run):
+def disk_read(run, state):
     fleet = run.fleet("disk")
     peer = run.peer("checkpoint_files.py", run.scratch)
 
-    def ours(state):
-        def task(_):
-            fleet.ask("publish", save="recycled")
-            (page_cache.drop if state == "cold" else page_cache.fill)(run.fleet_folder)
-            synced = fleet.ask("sync", method="disk")
-            return {f"read_{state}": (synced["hand_over_seconds"], 0.0)}
-        return task
+    def ours(_):
+        fleet.ask("publish", save="recycled")
+        (page_cache.drop if state == "cold" else page_cache.fill)(run.fleet_folder)
+        synced = fleet.ask("sync", method="disk")
+        return {f"read_{state}": (synced["hand_over_seconds"], 0.0)}
 
-    def theirs(library, state):
+    def theirs(library):
         def task(first):
             answer = peer.ask("load", library=library, cold=state == "cold")
             if library == "runai_ready":  # a stream's tensors are copied as they come: without copies it is a load of its own
@@ -198,9 +196,7 @@ def disk_read(run):
             return {f"{library}.{state}.{end}": (answer[end], 0.0) for end in ends}
         return task
 
-    libraries = [id for id, _ in rows.LOADERS] + ["runai_ready"]
-    run.tasks = [ours(state) for state in rows.LIMITS] + [theirs(library, state) for library in libraries for state in rows.LIMITS]
-    run.tasks += run.limit(fleet, *rows.LIMITS.values())
+    run.tasks = [ours] + [theirs(library) for library in [id for id, _ in rows.LOADERS] + ["runai_ready"]] + run.limit(fleet, rows.LIMITS[state])
 
 
 SECTIONS = {
@@ -208,7 +204,8 @@ SECTIONS = {
     "shm-many": ("Same host, shared memory, many small tensors", rows.MANY, lambda run: shm(run, "file_system")),
     "tcp": ("TCP over loopback", rows.NETWORK, tcp),
     "disk-write": ("Checkpoint to disk, durable", rows.WRITE, disk_write),
-    "disk-read": ("Checkpoint from disk", rows.READ, disk_read),
+    "disk-cold": ("Checkpoint from disk, not cached", rows.read("cold"), lambda run: disk_read(run, "cold")),
+    "disk-warm": ("Checkpoint from disk, cached", rows.read("warm"), lambda run: disk_read(run, "warm")),
 }
 
 
