@@ -46,7 +46,7 @@ private:
         if (options_.progress) options_.progress(fraction, what);
     }
     Status check_cancelled() const {
-        if (options_.cancelled && options_.cancelled()) return Error{Code::cancelled, "the explanation was interrupted", {}};
+        if (options_.interrupted != nullptr && *options_.interrupted) return Error{Code::cancelled, "the explanation was interrupted", {}};
         return {};
     }
     [[nodiscard]] std::uint32_t count() const { return options_.ranks; }
@@ -87,6 +87,8 @@ private:
         }
         WSYNC_TRY(auto engine, Child::spawn("the engine", [&](Conversation& parent) { return run_fsdp_engine(parent, options_, place_); }));
         engine_.emplace(std::move(engine));
+        engine_->give_up_when(options_.interrupted);
+        for (auto& rank : ranks_) rank.give_up_when(options_.interrupted);
         for (auto& rank : ranks_) WSYNC_TRY_VOID(ready(rank));
         return ready(*engine_);
     }

@@ -20,7 +20,7 @@ struct ExplainFsdpOptions {
     double hold_seconds = 0.3;              // for how long the engine keeps its holds while the trainer wants to write
     bool huge_pages = true;
     std::function<void(double fraction, std::string_view what)> progress;
-    std::function<bool()> cancelled;
+    const std::atomic<bool>* interrupted = nullptr;  // ends it as soon as it is true; borrowed
 };
 
 // What one process holds: by wsync's ledger (slabs and the rest), and by the kernel.

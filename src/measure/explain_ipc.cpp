@@ -45,6 +45,7 @@ public:
         tell(0.0, "two processes: an exporter and an importer");
         WSYNC_TRY(auto exporter, Child::spawn("the exporter", [&](Conversation& parent) { return run_ipc_exporter(parent, options_, place_); }));
         WSYNC_TRY(auto importer, Child::spawn("the importer", [&](Conversation& parent) { return run_ipc_importer(parent, options_, place_); }));
+        for (auto* child : {&exporter, &importer}) child->give_up_when(options_.interrupted);
         WSYNC_TRY_VOID(ready(exporter));
         WSYNC_TRY_VOID(ready(importer));
         WSYNC_TRY_VOID(share(exporter, importer));
@@ -62,7 +63,7 @@ private:
         if (options_.progress) options_.progress(fraction, what);
     }
     Status check_cancelled() const {
-        if (options_.cancelled && options_.cancelled()) return Error{Code::cancelled, "the explanation was interrupted", {}};
+        if (options_.interrupted != nullptr && *options_.interrupted) return Error{Code::cancelled, "the explanation was interrupted", {}};
         return {};
     }
     static Status ready(Child& child) {
@@ -132,6 +133,7 @@ private:
         const auto later = to_side(held);
         found_.same_address_later = later.page.address == found_.importer.page.address;
         found_.moved_later = held.value("bytes_moved", std::uint64_t{0});
+        found_.later_rss_anon_growth = held.value("rss_anon_growth", std::uint64_t{0});
         found_.importer.digest = later.digest;
         WSYNC_TRY(const auto side, exporter.ask({{"do", "side"}}, kAnswer));
         found_.exporter.digest = to_side(side).digest;
@@ -225,6 +227,7 @@ Json to_json(const IpcExplanation& found) {
     json["open_seconds"] = to_json(found.open_seconds);
     json["bytes_moved"] = {{"handle", found.bytes_moved}, {"weights", found.weight_bytes_moved()}, {"importer_rss_anon_growth", found.importer_rss_anon_growth}};
     json["next_version"] = {{"same_address", found.same_address_later}, {"bytes_moved", found.moved_later}, {"seconds", found.later_seconds}};
+    json["next_version"]["importer_rss_anon_growth"] = found.later_rss_anon_growth;
     json["copy"] = {{"bytes", found.copied_bytes}, {"seconds", to_json(found.copy_seconds)}};
     json["limits"] = {{"other_host", found.other_host}, {"exporter_gone", found.gone}};
     json["verified"] = found.verified();

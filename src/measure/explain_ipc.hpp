@@ -17,7 +17,7 @@ struct ExplainIpcOptions {
     int opens = 21, copies = 5;             // how often each is timed
     bool huge_pages = true;
     std::function<void(double fraction, std::string_view what)> progress;
-    std::function<bool()> cancelled;
+    const std::atomic<bool>* interrupted = nullptr;  // ends it as soon as it is true; borrowed
 };
 
 // One process's view of the same page: the first of the largest tensor.
@@ -46,11 +46,12 @@ struct IpcExplanation {
     bool same_address_later = false;        // the importer's address of the next version
     std::uint64_t moved_later = 0;          // bytes of handles and weights for the next version
     double later_seconds = 0;               // from asking to every byte read again
+    std::uint64_t later_rss_anon_growth = 0;
     // The figures.
     std::uint64_t handle_bytes = 0, handles = 0;
     Spread open_seconds, copy_seconds;
     std::uint64_t bytes_moved = 0;          // by the first opening: the handle; no weights
-    std::uint64_t importer_rss_anon_growth = 0;  // the kernel's figure over opening and reading every byte
+    std::uint64_t importer_rss_anon_growth = 0;  // the kernel's figure over opening and reading every byte: tables of the layout
     std::uint64_t copied_bytes = 0;         // by each copy, for comparison
     std::string other_host, gone;           // what a handle is told on another host, and when its exporter has gone
 

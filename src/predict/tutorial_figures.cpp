@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 namespace wsync {
@@ -191,6 +192,7 @@ std::vector<TutorialFigure> TutorialFigures::stage_figures(const MethodPredictio
             row.measured_seconds = here->path[hop].seconds;
             row.measured = fmt::format("{}  ({})", fine_duration_text(here->path[hop].seconds), here->method.name);
         }
+        measure_stage(row, id, name);
         rows.push_back(std::move(row));
     }
     TutorialFigure total{id + ": total", said_stage(id, "total"), stage_text(prediction.seconds), prediction.seconds, "", {}};
@@ -209,13 +211,20 @@ std::vector<TutorialFigure> TutorialFigures::handle_figures() const {
     std::vector<TutorialFigure> rows;
     rows.push_back({"bytes of a handle", "~100 bytes", "~100 bytes, any size", {}, unmeasured(true), {}});
     if (handle != nullptr && handle->bytes_moved.value_or(0) > 0) rows.back().measured = fmt::format("{} B  (memfd handle)", *handle->bytes_moved);
+    const auto* live = measured_ != nullptr && measured_->handle ? &*measured_->handle : nullptr;
+    if (live != nullptr) rows.back().measured = fmt::format("{} B  (memfd handle)", live->bytes);
     rows.push_back({"time to open it", "~1 ms", "1.0 ms, any size", 0.001, unmeasured(true), {}});
     if (opened != nullptr) {
         rows.back().measured = fmt::format("{}  (record seen to active)", fine_duration_text(opened->seconds));
         rows.back().measured_seconds = opened->seconds;
     }
+    if (live != nullptr) {
+        rows.back().measured = fmt::format("{}  (attach and map)", fine_duration_text(live->open_seconds));
+        rows.back().measured_seconds = live->open_seconds;
+    }
     rows.push_back({"bytes moved", "0 of 140 GB", fmt::format("0 of {}", size), {}, unmeasured(true), {}});
     if (opened != nullptr) rows.back().measured = fmt::format("0 of {}  (same pages)", bytes_text(static_cast<double>(handle != nullptr ? handle->bytes : 0)));
+    if (live != nullptr) rows.back().measured = fmt::format("{} of {}  (same pages)", live->moved_bytes, bytes_text(static_cast<double>(live->opens_bytes)));
     rows.push_back({"the traditional copy", "140 GB / 450 GB/s = 311 ms",
                     fmt::format("{} / 450 GB/s = {}", size, traditional < 1 ? fmt::format("{:.3g} ms", traditional * 1000) : duration_text(traditional)),
                     traditional, unmeasured(true), {}});
@@ -237,7 +246,40 @@ std::vector<TutorialFigure> TutorialFigures::gather_figures() const {
     rows.push_back({"handles at the coordinator", "~100 bytes each", fmt::format("{} x ~100 B = {}", kRanks, bytes_text(kRanks * kHandleBytes)), {}, "-", {}});
     if (const auto* handle = measured_ != nullptr ? measured_->find("shm_map") : nullptr; handle != nullptr && handle->bytes_moved.value_or(0) > 0)
         rows.back().measured = fmt::format("{} B each  (memfd handle)", *handle->bytes_moved);
+    if (measured_ != nullptr && measured_->gather) measure_gather(rows, *measured_->gather);
     return rows;
+}
+
+void TutorialFigures::measure_stage(TutorialFigure& row, std::string_view id, std::string_view stage) const {
+    if (measured_ == nullptr) return;
+    if (id == "nccl" && stage == "gather" && measured_->gather) {
+        row.measured_seconds = gather_seconds(*measured_->gather, 1.0);
+        if (row.measured_seconds) row.measured = fmt::format("{}  ({} ranks, rate of one)", fine_duration_text(*row.measured_seconds), measured_->gather->ranks);
+    } else if (id == "nccl" && stage == "broadcast" && measured_->gather) {
+        row.measured = "none: each receiver reads its own part";
+    } else if (id == "cuda_ipc" && stage == "reconstruct" && measured_->handle) {
+        row.measured_seconds = measured_->handle->open_seconds;
+        row.measured = fmt::format("{}  (attach and map)", fine_duration_text(measured_->handle->open_seconds));
+    }
+}
+
+std::optional<double> TutorialFigures::gather_seconds(const MeasuredGather& gather, double share) const {
+    if (gather.seconds <= 0 || gather.received_bytes == 0) return std::nullopt;
+    return static_cast<double>(model_.bytes) * share / (static_cast<double>(gather.received_bytes) / gather.seconds);
+}
+
+void TutorialFigures::measure_gather(std::vector<TutorialFigure>& rows, const MeasuredGather& gather) const {
+    const double received = static_cast<double>(gather.received_bytes);
+    rows[0].measured = fmt::format("{} into each of {} ranks in {}", bytes_text(received), gather.ranks, fine_duration_text(gather.seconds));
+    rows[0].measured_seconds = gather_seconds(gather, double{kRanks - 1} / kRanks);
+    if (rows[0].measured_seconds) {
+        rows[0].measured += fmt::format("; at that rate {}", fine_duration_text(*rows[0].measured_seconds));
+    }
+    rows[1].measured = fmt::format("{} beside {}", bytes_text(static_cast<double>(gather.extra_bytes)), bytes_text(static_cast<double>(gather.shard_bytes)));
+    rows[2].measured = fmt::format("{} x {:.0f} B = {}", gather.ranks, static_cast<double>(gather.handle_bytes) / std::max(gather.ranks, 1u),
+                                   bytes_text(static_cast<double>(gather.handle_bytes)));
+    rows.push_back({"shards there to loaded, with a gather", "-", "-", {}, fmt::format("{} for {}", fine_duration_text(gather.gathered_seconds), bytes_text(static_cast<double>(gather.model_bytes))), {}});
+    rows.push_back({"shard to shard, by plan", "-", "-", {}, fmt::format("{} for {}", fine_duration_text(gather.direct_seconds), bytes_text(static_cast<double>(gather.model_bytes))), {}});
 }
 
 std::vector<TutorialFigure> TutorialFigures::timeline_figures(const Timeline& line) const {

@@ -28,6 +28,12 @@ private:
     [[nodiscard]] const StandIn& stand_in_of(std::string_view tutorial_id) const;
     // Fills both measured members from a stand-in's prediction.
     void measure(TutorialFigure& figure, std::string_view tutorial_id) const;
+    // Fills the rows of verl's flow, and adds the two ways' times.
+    void measure_gather(std::vector<TutorialFigure>& rows, const MeasuredGather& gather) const;
+    // Fills a stage that a live measurement saw apart from the method's whole.
+    void measure_stage(TutorialFigure& row, std::string_view id, std::string_view stage) const;
+    // What it takes to gather `share` of this size into one rank, at the rate that was measured.
+    [[nodiscard]] std::optional<double> gather_seconds(const MeasuredGather& gather, double share) const;
     // What an empty measured cell says: how to fill it, or that nothing will.
     [[nodiscard]] std::string unmeasured(bool measurable) const;
 

@@ -72,6 +72,7 @@ class Ipc(Case):
         self.assertEqual(found["bytes_moved"]["weights"], 0)
         self.assertEqual(found["next_version"]["bytes_moved"], 0)
         self.assertTrue(found["next_version"]["same_address"])
+        self.assertLess(found["next_version"]["importer_rss_anon_growth"], found["model"]["bytes"] / 2)
         for spread in (found["open_seconds"], found["copy"]["seconds"]):
             self.assertLessEqual(0, spread["min"])
             self.assertLessEqual(spread["min"], spread["median"])

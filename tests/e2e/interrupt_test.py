@@ -171,6 +171,14 @@ class InterruptTest(unittest.TestCase):
                 self.interrupt(process)
                 self.expect_nothing_left()
 
+    def test_explain_and_tutorial(self):
+        for arguments in (["explain", "ipc", "--model", "0.2GB"], ["explain", "fsdp", "--model", "0.05GB", "--hold", "20"], ["tutorial"]):
+            for children in (1, 2):
+                process = self.start(*arguments)
+                wait_until(lambda: len(children_of(process.pid)) >= children)
+                self.interrupt(process)
+                self.expect_nothing_left()
+
 
 if __name__ == "__main__":
     WSYNC = os.path.abspath(sys.argv.pop(1))

@@ -231,26 +231,53 @@ class MeasuredProfile(Case):
 class Tutorial(Case):
     def walk(self, *arguments):
         with tempfile.TemporaryDirectory() as directory:
-            return self.good("tutorial", *arguments, cwd=directory)
+            text = self.good("tutorial", *arguments, cwd=directory)
+            self.assertEqual(os.listdir(directory), [])
+            return text
+
+    def unmeasured(self, *arguments):
+        return self.walk("--no-measure", *arguments)
 
     def test_golden_texts(self):
         for size in ("140", "0.5", "1027.25"):
             with open(os.path.join(GOLDEN, f"tutorial-{size}.txt"), encoding="utf-8") as golden:
-                self.assertEqual(self.walk("-m", size), golden.read())
+                self.assertEqual(self.unmeasured("-m", size), golden.read())
 
     def test_takes_measurements_given_or_found(self):
         bench = os.path.join(GOLDEN, "bench.json")
         given = self.walk("--measured", bench)
         self.assertNotIn("run wsync bench --json", given)
         self.assertIn("5 GB/s  (tcp)", given)
-        self.assertIn("run wsync bench --json", self.walk())
+        self.assertIn("run wsync bench --json", self.unmeasured())
+        self.refused("tutorial", "--measured", bench, "--no-measure", names=["--no-measure"])
         with tempfile.TemporaryDirectory() as directory:
             with open(bench, encoding="utf-8") as source, open(os.path.join(directory, "wsync-bench.json"), "w", encoding="utf-8") as target:
                 target.write(source.read())
             self.assertIn("5 GB/s  (tcp)", self.good("tutorial", cwd=directory))
+            self.assertIn("run wsync bench --json", self.good("tutorial", "--no-measure", cwd=directory))
+
+    def test_measures_live_without_a_file(self):
+        document = json.loads(self.walk("-m", "0.5", "--json"))
+        self.assertIn("live", document["measured"])
+        sections = {section["id"]: section for section in document["sections"]}
+        for section in ("co-located", "disaggregated-same-node", "disaggregated-cross-node"):
+            figures = {figure["label"]: figure for figure in sections[section]["tables"][0]["figures"]}
+            self.assertGreater(figures["NCCL (InfiniBand)"]["measured_seconds"], 0)
+            self.assertGreater(figures["Disk (NVMe SSD)"]["measured_seconds"], 0)
+            self.assertIn("(tcp)", figures["NCCL (InfiniBand)"]["measured"])
+        handle = {figure["label"]: figure for figure in sections["ipc"]["tables"][0]["figures"]}
+        self.assertIn("memfd handle", handle["bytes of a handle"]["measured"])
+        self.assertIn("attach and map", handle["time to open it"]["measured"])
+        self.assertTrue(handle["bytes moved"]["measured"].startswith("0 of "), handle["bytes moved"])
+        verl = sections["verl"]["tables"][0]["figures"]
+        self.assertGreater(verl[0]["measured_seconds"], 0)
+        self.assertEqual([figure["label"] for figure in verl[3:]], ["shards there to loaded, with a gather", "shard to shard, by plan"])
+        for section in ("timeline-cuda_ipc", "timeline-nccl_ib"):
+            self.assertIsNotNone(sections[section]["tables"][0]["figures"][-2]["measured_seconds"])
+        self.assertNotIn("run wsync bench", json.dumps(document["sections"]))
 
     def test_walks_in_the_tutorials_order(self):
-        text = self.walk()
+        text = self.unmeasured()
         places = [text.index(part) for part in ("1. co-located", "2. disaggregated-same-node", "3. disaggregated-cross-node", "4. the key insight",
                                                 "5. CUDA IPC handles", "6. verl's flow", "7. one RLHF iteration with CUDA IPC",
                                                 "8. one RLHF iteration with NCCL (InfiniBand)")]
@@ -259,7 +286,7 @@ class Tutorial(Case):
             self.assertIn(figure, text)
 
     def test_document(self):
-        document = self.document("tutorial", "--params", "70B", "--dtype", "fp16")
+        document = self.document("tutorial", "--no-measure", "--params", "70B", "--dtype", "fp16")
         self.assertEqual(document["schema"], "wsync.tutorial/1")
         self.assertEqual(document["model"], {"name": "70B parameters in FP16", "bytes": 140000000000})
         self.assertEqual([s["id"] for s in document["sections"]][:2], ["banner", "co-located"])

@@ -23,7 +23,7 @@ Status explain_ipc_verb(const IpcArguments& arguments) {
     options.model = model.name;
     options.opens = arguments.opens;
     options.copies = arguments.copies;
-    options.cancelled = [] { return interrupted_by() != 0; };
+    options.interrupted = &interrupt_flag();
     ProgressLine progress;
     options.progress = [&](double fraction, std::string_view what) { progress.show(fraction, what); };
     WSYNC_TRY(const auto found, explain_ipc(options));
@@ -60,7 +60,7 @@ Status explain_fsdp_verb(const FsdpArguments& arguments) {
     options.transport = arguments.transport;
     options.late_seconds = arguments.late;
     options.hold_seconds = arguments.hold;
-    options.cancelled = [] { return interrupted_by() != 0; };
+    options.interrupted = &interrupt_flag();
     ProgressLine progress;
     options.progress = [&](double fraction, std::string_view what) { progress.show(fraction, what); };
     WSYNC_TRY(const auto found, explain_fsdp(options));

@@ -56,13 +56,14 @@ std::string figures_table(const IpcExplanation& found) {
     Table table({{""}, {"the tutorial says"}, {"measured here"}});
     table.add({"bytes of a handle", "~100 bytes", fmt::format("{} B, one for {} tensor{}", found.handle_bytes, found.tensors, found.tensors == 1 ? "" : "s")});
     table.add({"time to open it", "~1 ms", fmt::format("{}: attach and map", spread_text(found.open_seconds))});
-    table.add({"bytes moved", "0 of 140 GB", fmt::format("{} of {} (the importer's private memory grew by {} while it read them all)", found.weight_bytes_moved(),
+    table.add({"bytes moved", "0 of 140 GB", fmt::format("{} of {}, all of them read; private memory grew by {}: tables of the layout, once", found.weight_bytes_moved(),
                                                          show_bytes(found.bytes), show_bytes(found.importer_rss_anon_growth))});
     const double rate = static_cast<double>(found.copied_bytes) / found.copy_seconds.median;
     table.add({"the traditional copy", "140 GB / 450 GB/s = 311 ms",
                fmt::format("{} in {}: {}, so 140 GB in {}", show_bytes(found.copied_bytes), spread_text(found.copy_seconds), show_rate(rate), show_seconds(kTutorialBytes / rate))});
-    table.add({"the next version", "the same handle", fmt::format("{} B of handles, {}; {} to every byte read again", found.moved_later,
-                                                                  found.same_address_later ? "the same addresses" : "other addresses", show_seconds(found.later_seconds))});
+    table.add({"the next version", "the same handle", fmt::format("{} B moved, {}, private memory grew by {}; {} to every byte read again", found.moved_later,
+                                                                  found.same_address_later ? "the same addresses" : "other addresses",
+                                                                  show_bytes(found.later_rss_anon_growth), show_seconds(found.later_seconds))});
     return table.render();
 }
 

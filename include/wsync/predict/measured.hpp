@@ -22,10 +22,31 @@ struct MeasuredMethod {
     std::optional<std::uint64_t> bytes_moved; // to one receiver
 };
 
+// What `wsync explain ipc` found of a handle.
+struct MeasuredHandle {
+    std::uint64_t bytes = 0;                  // of the handle
+    std::uint64_t opens_bytes = 0;            // that it gave access to
+    std::uint64_t moved_bytes = 0;            // of those, by opening it
+    double open_seconds = 0;                  // median: attach and map
+};
+
+// What `wsync explain fsdp` found of a sharded trainer's flow.
+struct MeasuredGather {
+    unsigned ranks = 0;
+    std::uint64_t model_bytes = 0;
+    std::uint64_t received_bytes = 0;         // by the rank that received most
+    double seconds = 0;                       // of the slowest rank, steady
+    std::uint64_t shard_bytes = 0, extra_bytes = 0;  // of the rank with the largest shards; what it held beside them
+    std::uint64_t handle_bytes = 0;           // of all handles at the coordinator
+    double gathered_seconds = 0, direct_seconds = 0;  // shards there to loaded, steady: with the gather, and by plan
+};
+
 struct MeasuredFigures {
-    std::string source;                             // the document's name: "wsync-bench.json"
+    std::string source;                             // the document's name: "wsync-bench.json"; or that it was measured live
     std::map<std::string, MeasuredMethod> methods;  // by id
     std::map<std::string, double> limits;           // bytes per second by name: "M", "T", "W", "R"
+    std::optional<MeasuredHandle> handle = {};
+    std::optional<MeasuredGather> gather = {};
 
     [[nodiscard]] const MeasuredMethod* find(std::string_view id) const;
 };

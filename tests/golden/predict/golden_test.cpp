@@ -97,6 +97,18 @@ TEST_P(PredictGolden, TutorialMeasured) {
     expect_golden(named("tutorial-measured", ".json"), json_of(walk));
 }
 
+// As a live run fills it: the bench's figures, a handle's and a gather's.
+TEST_P(PredictGolden, TutorialLive) {
+    auto figures = bench();
+    figures.source = "a short live run, 100 MB, 3 rounds";
+    figures.handle = MeasuredHandle{.bytes = 168, .opens_bytes = 100'000'000, .moved_bytes = 0, .open_seconds = 0.00025};
+    figures.gather = MeasuredGather{.ranks = 4, .model_bytes = 100'000'000, .received_bytes = 75'000'000, .seconds = 0.025, .shard_bytes = 25'000'000,
+                                    .extra_bytes = 100'000'000, .handle_bytes = 676, .gathered_seconds = 0.05, .direct_seconds = 0.0125};
+    const auto walk = make_tutorial(model(), &figures).value();
+    expect_golden(named("tutorial-live", ".txt"), text_of(walk));
+    expect_golden(named("tutorial-live", ".json"), json_of(walk));
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, PredictGolden, ::testing::Values("140", "0.5", "1027.25"),
                          [](const auto& info) { return std::string(info.param) == "0.5" ? "Half" : std::string(info.param) == "140" ? "The140" : "The1027"; });
 
