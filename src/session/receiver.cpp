@@ -110,6 +110,7 @@ Result<Receiver> Session::receiver(const ReceiverOptions& options) {
     core.verification = options.verification;
     core.reuse_blocks = options.reuse_blocks;
     core.huge_pages = options.huge_pages;
+    core.socket_directory = impl_->options.socket_directory;
     core.executor = {options.budget.threads, options.budget.bucket_bytes, options.budget.in_flight_bytes, options.budget.bytes_per_second};
     core.progress = options.progress;
     auto made = std::make_unique<Receiver::Impl>();

@@ -3,6 +3,7 @@
 #include "sync/directory_source.hpp"
 #include "sync/epoch.hpp"
 #include "sync/stopwatch.hpp"
+#include "transport/wire/stale_sockets.hpp"
 
 #include <cerrno>
 #include <fmt/format.h>
@@ -58,6 +59,10 @@ void ReceiverCore::disconnect() {
     source_.reset();
 }
 
+void ReceiverCore::tidy_after(const Error& error) const {
+    if (error.code == Code::peer_lost && !options_.socket_directory.empty()) remove_stale_sockets(options_.socket_directory);
+}
+
 std::shared_ptr<const ServedVersion> ReceiverCore::pin() const {
     std::lock_guard lock(mutex_);
     return active_;
@@ -84,6 +89,7 @@ Result<std::optional<Version>> ReceiverCore::look(Deadline deadline) {
         if (newest && *newest && is_news(**newest)) return *newest;
         if (!newest) {
             disconnect();
+            tidy_after(newest.error());
             if (newest.error().code != Code::peer_lost) return std::move(newest).error();
         }
     }
@@ -184,6 +190,7 @@ Result<Version> ReceiverCore::await_newer(Deadline deadline) {
         if (seen && *seen) return **std::move(seen);
         if (!seen) {
             // A publisher that comes, goes or is being replaced is waited for; everything else is final.
+            if (!last) tidy_after(seen.error());
             last = std::move(seen).error();
             const bool may_heal = last->code == Code::unavailable || last->code == Code::peer_lost || last->code == Code::not_found || last->code == Code::timed_out;
             if (!may_heal) return *std::move(last);
@@ -222,6 +229,7 @@ Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage_newer(Deadline deadli
         // The version was recycled before we held it: there is a newer one.
         if (staged.error().code != Code::unavailable || deadline.expired()) {
             if (staged.error().code == Code::peer_lost || staged.error().code == Code::timed_out) disconnect();
+            tidy_after(staged.error());
             return std::move(staged).error().within("staging " + version.label());
         }
         WSYNC_TRY_VOID(wait_for_news(deadline.sooner(std::chrono::milliseconds(2))));

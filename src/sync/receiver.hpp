@@ -27,6 +27,7 @@ struct ReceiverCoreOptions {
     Verification verification = Verification::content;     // none: not verified, and every report says so
     bool reuse_blocks = true;                // blocks whose digests agree with what the slab holds aren't moved
     bool huge_pages = true;
+    std::string socket_directory;            // where a publisher of this host has its sockets; tidied up when it is dead
     ExecutorOptions executor;
     std::function<void(std::uint64_t moved, std::uint64_t total)> progress;  // from the executor's threads
 };
@@ -117,6 +118,8 @@ private:
     [[nodiscard]] Status verify_at_rest(const Slot& slot, std::span<const Digest> expected, Deadline deadline);
     [[nodiscard]] Result<std::shared_ptr<Slot>> take_slot(Deadline deadline);
     void disconnect();
+    // A publisher that was killed leaves its sockets' names.
+    void tidy_after(const Error& error) const;
 
     ReceiverCoreOptions options_;
     Control& control_;

@@ -3,6 +3,8 @@
 #include "transport/wire/endpoint.hpp"
 
 #include <cerrno>
+#include <cstdio>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
@@ -39,21 +41,47 @@ Status remove_stale_socket(const Endpoint& endpoint, const SocketAddress& addres
     return {};
 }
 
+// The path under which a socket is bound before anybody listens on it.
+Endpoint hidden(const Endpoint& endpoint) {
+    Endpoint other = endpoint;
+    const auto at = other.address.find_last_of(":/") + 1;
+    const auto name = other.address.substr(at);
+    if (name.size() < 3) {
+        other.address.insert(at, ".,");  // "." and ".." are taken
+    } else {
+        other.address[at] = name[0] == '.' ? ',' : '.';
+    }
+    return other;
+}
+
 Result<UniqueFd> listen_unix(const Endpoint& endpoint) {
     WSYNC_TRY(const auto address, unix_address(endpoint));
+    // A name that refuses a connection must be a dead process's, so that others can clear it away: it is shown only when
+    // somebody listens.
+    const auto unseen = hidden(endpoint);
+    WSYNC_TRY(const auto unseen_address, unix_address(unseen));
+    const std::string path = endpoint.address.substr(5), unseen_path = unseen.address.substr(5);
+    WSYNC_TRY_VOID(remove_stale_socket(unseen, unseen_address));
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return errno_error(errno, "making a socket");
     // Before bind, so that the path never has another mode; umask belongs to the whole process.
     if (::fchmod(fd.get(), 0600) != 0) return errno_error(errno, fmt::format("setting the mode of {}", endpoint.address));
-    if (::bind(fd.get(), address.get(), address.size) != 0) {
-        if (errno != EADDRINUSE) return errno_error(errno, fmt::format("binding {}", endpoint.address));
-        WSYNC_TRY_VOID(remove_stale_socket(endpoint, address));
-        if (::bind(fd.get(), address.get(), address.size) != 0) {
-            if (errno == EADDRINUSE) return in_use(endpoint);
-            return errno_error(errno, fmt::format("binding {}", endpoint.address));
+    if (::bind(fd.get(), unseen_address.get(), unseen_address.size) != 0) return errno_error(errno, fmt::format("binding {}", endpoint.address));
+    const auto show = [&]() -> Status {
+        if (::listen(fd.get(), kBacklog) != 0) return errno_error(errno, fmt::format("listening on {}", endpoint.address));
+        if (::renameat2(AT_FDCWD, unseen_path.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0) return {};
+        if (errno == EEXIST) {
+            WSYNC_TRY_VOID(remove_stale_socket(endpoint, address));
+            if (::renameat2(AT_FDCWD, unseen_path.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0) return {};
+            if (errno == EEXIST) return in_use(endpoint);
         }
+        return errno_error(errno, fmt::format("binding {}", endpoint.address));
+    };
+    auto shown = show();
+    if (!shown) {
+        ::unlink(unseen_path.c_str());
+        return std::move(shown).error();
     }
-    if (::listen(fd.get(), kBacklog) != 0) return errno_error(errno, fmt::format("listening on {}", endpoint.address));
     return fd;
 }
 

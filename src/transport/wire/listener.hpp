@@ -1,4 +1,5 @@
-// A listening socket and, where it has one, its name in the file system.
+// A listening socket and, where it has one, its name in the file system: seen only while somebody listens, so that a name
+// that refuses connections is a dead process's.
 #pragma once
 
 #include "transport/wire/stream.hpp"
