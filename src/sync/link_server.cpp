@@ -10,6 +10,8 @@
 namespace wsync {
 namespace {
 
+constexpr std::size_t kMostPushes = 1024;
+
 // Blocks until a frame has begun; false when the holder is dead or the connection broke.
 bool wait_for_request(const Stream& stream, int pidfd) {
     while (true) {
@@ -25,26 +27,54 @@ bool wait_for_request(const Stream& stream, int pidfd) {
 }  // namespace
 
 struct LinkServer::Impl {
-    // One receiver. Replies and pushes share the stream, so that writing takes the connection's lock.
+    // One receiver. Replies and pushes share the stream, so that writing takes the connection's lock. Who pushes never waits
+    // for it: a reply to a receiver that was stopped may take its time.
     struct Connection {
         Stream& stream;
         std::mutex writing;
+        std::mutex queueing;
+        std::vector<Bytes> pushes;  // what nobody has written yet
     };
 
     explicit Impl(LinkService& s) : service(s) {}
 
     Status send(Connection& connection, std::span<const std::byte> frame, Deadline deadline) {
-        std::lock_guard lock(connection.writing);
+        auto sent = [&] {
+            std::lock_guard lock(connection.writing);
+            return send_locked(connection, frame, deadline);
+        }();
+        write_pushes(connection);
+        return sent;
+    }
+    static Status send_locked(Connection& connection, std::span<const std::byte> frame, Deadline deadline) {
         auto sent = connection.stream.send_frame(frame, deadline);
         if (!sent) connection.stream.shut_down();  // half a frame may be out: nothing can follow it
         return sent;
+    }
+    // Whoever holds the writing lock looks here again when he has let go of it: nothing stays.
+    static void write_pushes(Connection& connection) {
+        while (true) {
+            {
+                std::lock_guard lock(connection.queueing);
+                if (connection.pushes.empty()) return;
+            }
+            std::unique_lock writing(connection.writing, std::try_to_lock);
+            if (!writing) return;
+            std::vector<Bytes> pushes;
+            {
+                std::lock_guard lock(connection.queueing);
+                pushes.swap(connection.pushes);
+            }
+            for (const auto& frame : pushes)
+                if (!send_locked(connection, frame, Deadline::now())) break;
+        }
     }
 
     void serve(Stream& stream) {
         auto first = stream.receive_frame(link::kMaxRequestBytes, std::chrono::seconds(5));
         if (!first) return;
         auto request = link::decode_request(*first);
-        Connection connection{stream, {}};
+        Connection connection{stream, {}, {}, {}};
         if (request && !std::holds_alternative<link::Hello>(*request)) request = Error{Code::corrupt, "a link begins with hello", {}};
         if (!request) {
             (void)send(connection, link::reply(request.error(), {}), std::chrono::seconds(1));
@@ -118,7 +148,17 @@ struct LinkServer::Impl {
         return link::encode(std::span<const Digest>(digests));
     }
 
-    void push(Connection& connection, std::span<const std::byte> frame) { (void)send(connection, frame, Deadline::now()); }
+    static void push(Connection& connection, std::span<const std::byte> frame) {
+        {
+            std::lock_guard lock(connection.queueing);
+            if (connection.pushes.size() >= kMostPushes) {
+                connection.stream.shut_down();  // it has not taken anything for long: its link ends
+                return;
+            }
+            connection.pushes.emplace_back(frame.begin(), frame.end());
+        }
+        write_pushes(connection);
+    }
 
     LinkService& service;
     std::vector<std::unique_ptr<StreamServer>> servers;
