@@ -20,7 +20,11 @@ Result<Deadline::clock::time_point> RateLimiter::reserve(std::uint64_t bytes, De
 
 Status RateLimiter::acquire(std::uint64_t bytes, Deadline deadline) {
     WSYNC_TRY(const auto turn, reserve(bytes, Deadline::clock::now(), deadline));
-    if (rate_ > 0) std::this_thread::sleep_until(turn);
+    if (rate_ <= 0) return {};
+    while (Deadline::clock::now() < turn) {
+        if (deadline.interrupted()) return Error{Code::timed_out, "the wait for a limited rate was ended early", {}};
+        std::this_thread::sleep_until(std::min(turn, deadline.next_look().value_or(turn)));
+    }
     return {};
 }
 
