@@ -1,6 +1,7 @@
 #include "sync/epoch.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <fmt/format.h>
 #include <thread>
 
@@ -109,6 +110,19 @@ Result<EpochRecord> open_epoch(Control& control, const EpochClaim& claim) {
         if (put) return record;
         // Somebody else took it in between: look again (a rank of this run joins, a rival is an error).
         if (put.error().code != Code::unavailable || claim.deadline.expired()) return std::move(put).error();
+    }
+}
+
+void remove_older_epochs(Control& control, const std::string& name, std::uint64_t epoch) {
+    const auto entries = control.read(name);
+    if (!entries) return;
+    for (const auto& entry : *entries) {
+        // NAME/eE/...
+        if (entry.key.size() <= name.size() + 2 || entry.key.compare(name.size(), 2, "/e") != 0) continue;
+        std::uint64_t number = 0;
+        const auto* end = entry.key.data() + entry.key.size();
+        const auto [next, failed] = std::from_chars(entry.key.data() + name.size() + 2, end, number);
+        if (failed == std::errc{} && next != end && *next == '/' && number < epoch) (void)control.remove(entry.key);
     }
 }
 

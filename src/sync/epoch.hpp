@@ -29,4 +29,7 @@ struct EpochClaim {
 // Error{unavailable} "fenced by epoch E" when another publisher has taken the name.
 [[nodiscard]] Status check_epoch(Control& control, const std::string& name, std::uint64_t epoch);
 
+// Removes what older epochs have left under the name, as far as it can: once a version of `epoch` is there, nobody reads it.
+void remove_older_epochs(Control& control, const std::string& name, std::uint64_t epoch);
+
 }  // namespace wsync

@@ -165,4 +165,11 @@ std::size_t HoldTable::holds() const {
     return granted_.size();
 }
 
+std::optional<std::uint64_t> HoldTable::oldest_held() const {
+    std::lock_guard lock(mutex_);
+    std::optional<std::uint64_t> oldest;
+    for (const auto& [id, granted] : granted_) oldest = oldest ? std::min(*oldest, granted.hold.number) : granted.hold.number;
+    return oldest;
+}
+
 }  // namespace wsync

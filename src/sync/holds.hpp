@@ -16,6 +16,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,6 +69,8 @@ public:
 
     [[nodiscard]] std::uint64_t generation_of(std::uint32_t slab) const;
     [[nodiscard]] std::size_t holds() const;
+    // The oldest version that somebody holds; nothing when nobody holds any.
+    [[nodiscard]] std::optional<std::uint64_t> oldest_held() const;
 
 private:
     enum class State : std::uint8_t { free, writing, published, torn };

@@ -42,8 +42,14 @@ public:
     Result<std::vector<Digest>> expected(const Binding& binding, Deadline deadline) override {
         std::vector<Digest> digests(binding.blocks.size());
         for (auto& part : parts_) {
-            WSYNC_TRY(auto bytes, part.link->blob(part.granted.publication.digests, deadline).within(fmt::format("fetching digests of rank {}", part.rank)));
-            WSYNC_TRY(auto own, decode_block_digests(bytes));
+            auto bytes = part.link->blob(part.granted.publication.digests, deadline).within(fmt::format("fetching digests of rank {}", part.rank));
+            if (!bytes && bytes.error().code == Code::not_found) {
+                // They are kept as long as the hold is: it was taken away, or came too late. There is a newer version.
+                WSYNC_TRY_VOID(part.link->check(part.granted.hold.id, false, deadline));
+                bytes.error().code = Code::unavailable;
+            }
+            if (!bytes) return std::move(bytes).error();
+            WSYNC_TRY(auto own, decode_block_digests(*bytes));
             std::vector<BoxRequest> requests;
             std::vector<std::size_t> asked;
             for (std::size_t i = 0; i < binding.blocks.size(); ++i) {
