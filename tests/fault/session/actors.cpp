@@ -7,6 +7,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -29,6 +30,8 @@ public:
         if (what == "begin") return say(begin(message));
         if (what == "fill") return say(fill(message.value("value", std::uint64_t{0})));
         if (what == "publish") return publish(message);
+        if (what == "limit") return limit(message.value("bytes", std::uint64_t{0}));
+        if (what == "repeat") return say(repeat(message.value("count", 0)));
         if (what == "scribble") return say(scribble(message.value("tensor", "")));
         if (what == "holds") return {{"holds", publisher_->holds()}};
         if (what == "resources") return {{"descriptors", count_in("/proc/self/fd")}, {"threads", count_in("/proc/self/task")}, {"holds", publisher_->holds()}};
@@ -69,7 +72,10 @@ private:
         return {};
     }
     Json publish(const Json& message) {
-        auto version = publisher_->publish(*std::move(write_), {.step = message.value("step", std::uint64_t{0})});
+        PublishOptions options;
+        options.step = message.value("step", std::uint64_t{0});
+        options.save = message.value("save", true);
+        auto version = publisher_->publish(*std::move(write_), options);
         write_.reset();
         if (!version) return error_message(version.error());
         return {{"version", version->label()}, {"epoch", version->epoch}};
@@ -78,6 +84,24 @@ private:
         if (auto begun = begin(message); !begun) return error_message(begun.error());
         if (auto filled = fill(message.value("value", std::uint64_t{0})); !filled) return error_message(filled.error());
         return publish(message);
+    }
+    // No file may be larger: what a full disk looks like where no small one can be mounted.
+    static Json limit(std::uint64_t bytes) {
+        ::signal(SIGXFSZ, SIG_IGN);
+        rlimit now{};
+        if (::getrlimit(RLIMIT_FSIZE, &now) != 0) return error_message(errno_error(errno, "asking for a limit"));
+        now.rlim_cur = bytes == 0 ? now.rlim_max : bytes;
+        if (::setrlimit(RLIMIT_FSIZE, &now) != 0) return error_message(errno_error(errno, "setting a limit"));
+        return Json::object();
+    }
+    // Versions whose bytes don't change, as quickly as it goes.
+    Status repeat(int count) {
+        for (int i = 0; i < count; ++i) {
+            WSYNC_TRY(auto write, publisher_->begin_write());
+            WSYNC_TRY(auto version, publisher_->publish(std::move(write), {.step = 7}));
+            (void)version;
+        }
+        return {};
     }
     // What a trainer must not do: write into what it has published.
     Status scribble(const std::string& tensor) {
@@ -93,6 +117,9 @@ private:
     std::optional<Write> write_;
     std::map<std::string, std::byte*> slab_;
 };
+
+// For the signal's handler.
+Receiver* interrupted = nullptr;
 
 class ReceiverBody {
 public:
@@ -130,6 +157,8 @@ private:
         if (setup_.receiver) setup_.receiver(options);
         WSYNC_TRY(auto receiver, session_->receiver(options));
         receiver_.emplace(std::move(receiver));
+        interrupted = &*receiver_;
+        ::signal(SIGUSR1, [](int) { interrupted->interrupt(); });
         return {};
     }
     static Json show(const SyncReport& report) {
