@@ -109,7 +109,11 @@ Status ReceiverCore::connect(const Version& version, Deadline deadline) {
         if (!entry) return Error{Code::unavailable, fmt::format("{} has no record any more", version.label()), {}};
         WSYNC_TRY(auto publication, decode_publication(entry->value).within("reading " + key));
         WSYNC_TRY(source_, open_directory_source(version, publication, kernels_, ledger_));
-        executor_ = std::make_unique<Executor>(options_.executor, source_->transports(), kernels_);
+        // A disk likes long runs and a deep queue: cold reads reach 1.0 of the raw disk instead of 0.83 (two threads).
+        auto deep = options_.executor;
+        deep.bucket_bytes *= 4;
+        deep.in_flight_bytes *= 3;
+        executor_ = std::make_unique<Executor>(deep, source_->transports(), kernels_);
         return make_plan_for_source();
     }
     WSYNC_TRY(auto epoch, read_epoch(control_, options_.name));
