@@ -23,7 +23,7 @@ def main():
             if "://" not in target and not target.startswith("mailto:") and not (path.parent / target).exists():
                 problems.append(f"{path.relative_to(root)}: link to {target}, which is not there")
     written = set()
-    for folder in ("src", "tools", "python"):
+    for folder in ("src", "tools", "python", "bench"):
         for path in (root / folder).rglob("*"):
             if path.suffix in (".cpp", ".hpp", ".py"):
                 written |= set(SCHEMA.findall(path.read_text()))

@@ -5,7 +5,7 @@ import os
 
 
 def files_below(path):
-    if os.path.isfile(path):
+    if not os.path.isdir(path):
         return [path]
     return [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
 
@@ -37,25 +37,41 @@ def resident_share(path):
     return (pages - seen.raw.count(b"\0")) / pages
 
 
+def each_file(path, visit):
+    """Calls `visit` with every file below `path`. One that is removed meanwhile (a version retires) is no loss."""
+    for name in files_below(path):
+        try:
+            visit(name)
+        except FileNotFoundError:
+            if name == path:
+                raise
+
+
 def drop(path):
     """Every file below `path` is written back and leaves the page cache; RuntimeError where one stays."""
-    for name in files_below(path):
-        descriptor = os.open(name, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
-        if (share := resident_share(name)) > 0.01:
-            raise RuntimeError(f"{name}: {share:.0%} stayed in the page cache; a cold read can't be measured there")
+    each_file(path, drop_file)
+
+
+def drop_file(name):
+    descriptor = os.open(name, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+    if (share := resident_share(name)) > 0.01:
+        raise RuntimeError(f"{name}: {share:.0%} stayed in the page cache; a cold read can't be measured there")
 
 
 def fill(path):
     """Every file below `path` is read into the page cache; RuntimeError where it does not stay there."""
+    each_file(path, fill_file)
+
+
+def fill_file(name):
     piece = bytearray(1 << 20)
-    for name in files_below(path):
-        with open(name, "rb", buffering=0) as file:
-            while file.readinto(piece):
-                pass
-        if os.path.getsize(name) and (share := resident_share(name)) < 0.99:
-            raise RuntimeError(f"{name}: only {share:.0%} stay in the page cache: there is too little memory for a warm read")
+    with open(name, "rb", buffering=0) as file:
+        while file.readinto(piece):
+            pass
+    if os.path.getsize(name) and (share := resident_share(name)) < 0.99:
+        raise RuntimeError(f"{name}: only {share:.0%} stay in the page cache: there is too little memory for a warm read")

@@ -122,6 +122,23 @@ class PageCacheTest(unittest.TestCase):
             self.assertEqual(page_cache.resident_share(path), 1.0)
             self.assertEqual(page_cache.resident_share(os.path.join(folder, "empty")), 0.0)
 
+    def test_a_file_that_is_removed_meanwhile_is_passed_over(self):
+        with tempfile.TemporaryDirectory() as folder:
+            names = [os.path.join(folder, name) for name in "ab"]
+            for name in names:
+                pathlib.Path(name).touch()
+            seen = []
+
+            def remove_the_other(name):
+                os.stat(name)
+                seen.append(name)
+                os.unlink(next(other for other in names if other != name))
+
+            page_cache.each_file(folder, remove_the_other)
+            self.assertEqual(len(seen), 1)
+            with self.assertRaises(FileNotFoundError):
+                page_cache.drop(os.path.join(folder, "never"))
+
 
 if __name__ == "__main__":
     unittest.main()
