@@ -258,8 +258,8 @@ class Session:
         reuse_blocks: bool = True,
         huge_pages: bool = True,
         threads: int = 1,
-        bucket_bytes: int = 16 << 20,
-        in_flight_bytes: int = 64 << 20,
+        bucket_bytes: int = 0,
+        in_flight_bytes: int = 0,
         bytes_per_second: float = 0.0,
     ) -> Receiver:
         """`wanted`: what this receiver keeps, and `rank` whose shards of it; None: every tensor whole. `slots`: writable memory to receive into."""

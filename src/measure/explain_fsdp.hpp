@@ -45,7 +45,7 @@ struct FsdpRank {
 
 // One way from shards to the engine's own tensors.
 struct FsdpWay {
-    double first_seconds = 0, seconds = 0;  // from the last rank's shards there, to loaded
+    double first_seconds = 0, seconds = 0;  // to loaded: from the last rank's shards there (gathered), from the engine's asking (direct)
     std::uint64_t bytes_moved = 0;          // by all processes together, for one version
     std::uint64_t extra_bytes = 0;          // on all ranks together, beside their shards: the ledger
     std::string verification;

@@ -70,13 +70,9 @@ Result<std::unique_ptr<Fleet>> Fleet::start(FleetOptions options) {
     WSYNC_TRY_VOID(check_memory(need, fmt::format("{} trainer process(es) with parameters and two slabs, {} receiver(s) with two", options.source.ranks(), options.receivers))
                        .within("starting the fleet: choose a smaller model, fewer receivers, or shm_map alone"));
     std::unique_ptr<Fleet> fleet(new Fleet(std::move(options)));
-    std::string scratch = "/tmp/wsync-fleet-XXXXXX";
-    if (::mkdtemp(scratch.data()) == nullptr) return errno_error(errno, "making a scratch directory in /tmp");
-    fleet->scratch_ = scratch;
+    WSYNC_TRY(fleet->scratch_, ScratchFolder::make("fleet"));
     if (!fleet->options_.disk_directory.empty()) {
-        std::string disk = fleet->options_.disk_directory + "/wsync-fleet-XXXXXX";
-        if (::mkdtemp(disk.data()) == nullptr) return errno_error(errno, "making a scratch directory in " + fleet->options_.disk_directory);
-        fleet->disk_ = disk;
+        WSYNC_TRY(fleet->disk_, ScratchFolder::make("fleet", fleet->options_.disk_directory));
     }
     WSYNC_TRY_VOID(fleet->start_trainers());
     WSYNC_TRY_VOID(fleet->start_receivers());
@@ -92,14 +88,13 @@ Fleet::~Fleet() {
     }
     receivers_.clear();
     trainers_.clear();
-    std::error_code ignored;
-    if (!scratch_.empty()) std::filesystem::remove_all(scratch_, ignored);
-    if (!disk_.empty()) std::filesystem::remove_all(disk_, ignored);
 }
+
+FleetPlace Fleet::place_of(std::string run) const { return {scratch_->control(), scratch_->sockets(), disk_ ? disk_->path() : std::string(), std::move(run)}; }
 
 Status Fleet::start_trainers() {
     trainers_.clear();
-    const FleetPlace place{"dir:" + scratch_ + "/control", scratch_ + "/s", disk_, fmt::format("run-{}", ++run_)};
+    const auto place = place_of(fmt::format("run-{}", ++run_));
     for (std::uint32_t rank = 0; rank < options_.source.ranks(); ++rank) {
         WSYNC_TRY(auto child, Child::spawn(fmt::format("trainer {}", rank), [&](Conversation& parent) { return run_trainer(parent, options_, place, rank); }));
         child.give_up_when(options_.interrupted);
@@ -116,7 +111,7 @@ Status Fleet::start_trainers() {
 Status Fleet::restart_trainer() { return start_trainers(); }
 
 Status Fleet::start_receivers() {
-    const FleetPlace place{"dir:" + scratch_ + "/control", scratch_ + "/s", disk_, ""};
+    const auto place = place_of("");
     for (unsigned i = 0; i < options_.receivers; ++i) {
         WSYNC_TRY(auto child, Child::spawn(fmt::format("receiver {}", i + 1), [&](Conversation& parent) { return run_receiver(parent, options_, place, i); }));
         child.give_up_when(options_.interrupted);
@@ -180,9 +175,10 @@ Result<FirstMap> Fleet::map_anew(Deadline deadline) {
 }
 
 Status Fleet::warm_files() const {
+    if (!disk_) return Error{Code::invalid_argument, "this fleet writes nothing to disk", {}};
     const auto files = make_file_system(nullptr);
-    WSYNC_TRY(const auto versions, list_versions(*files, disk_, std::string(kFleetName)));
-    if (versions.empty()) return Error{Code::not_found, "no version was written to " + disk_, {}};
+    WSYNC_TRY(const auto versions, list_versions(*files, disk_->path(), std::string(kFleetName)));
+    if (versions.empty()) return Error{Code::not_found, "no version was written to " + disk_->path(), {}};
     std::vector<char> buffer(1 << 20);
     for (const auto& entry : std::filesystem::directory_iterator(versions.back().path)) {
         const UniqueFd fd(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));

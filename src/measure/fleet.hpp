@@ -5,6 +5,7 @@
 #pragma once
 
 #include "measure/child.hpp"
+#include "measure/scratch_folder.hpp"
 #include "wsync/model/layout.hpp"
 #include "wsync/report/sync_report.hpp"
 #include "wsync/session/session.hpp"
@@ -66,6 +67,8 @@ struct ProcessMemory {
     std::uint64_t extra_bytes = 0;          // the rest of it: what was taken since the last asking, at its peak
 };
 
+struct FleetPlace;
+
 class Fleet {
 public:
     // Error{resource_exhausted}: "this needs N GB ..., there are M": computed before anything is allocated.
@@ -90,17 +93,17 @@ public:
     [[nodiscard]] Child& trainer(unsigned rank = 0) { return trainers_[rank]; }
     [[nodiscard]] Child& receiver(unsigned index) { return receivers_[index]; }
     [[nodiscard]] std::uint64_t model_bytes() const { return options_.source.manifest().bytes(); }
-    [[nodiscard]] const std::string& scratch() const { return scratch_; }
     // A trainer that died comes again: a new epoch.
     [[nodiscard]] Status restart_trainer();
 
 private:
     explicit Fleet(FleetOptions options) : options_(std::move(options)) {}
+    [[nodiscard]] FleetPlace place_of(std::string run) const;
     [[nodiscard]] Status start_trainers();
     [[nodiscard]] Status start_receivers();
 
     FleetOptions options_;
-    std::string scratch_, disk_;
+    std::optional<ScratchFolder> scratch_, disk_;
     unsigned run_ = 0;
     std::vector<Child> trainers_, receivers_;
 };

@@ -1,4 +1,4 @@
-// A folder of a run's own under /tmp, for its control plane and its sockets; removed with everything in it.
+// A folder of a run's own, for its control plane, its sockets or its files; removed with everything in it.
 #pragma once
 
 #include "wsync/base/result.hpp"
@@ -12,9 +12,9 @@ namespace wsync {
 
 class ScratchFolder {
 public:
-    [[nodiscard]] static Result<ScratchFolder> make(std::string_view name) {
-        std::string path = "/tmp/wsync-" + std::string(name) + "-XXXXXX";
-        if (::mkdtemp(path.data()) == nullptr) return errno_error(errno, "making a scratch directory in /tmp");
+    [[nodiscard]] static Result<ScratchFolder> make(std::string_view name, const std::string& where = "/tmp") {
+        std::string path = where + "/wsync-" + std::string(name) + "-XXXXXX";
+        if (::mkdtemp(path.data()) == nullptr) return errno_error(errno, "making a scratch directory in " + where);
         return ScratchFolder(std::move(path));
     }
     ~ScratchFolder() {

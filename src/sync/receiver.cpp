@@ -109,11 +109,7 @@ Status ReceiverCore::connect(const Version& version, Deadline deadline) {
         if (!entry) return Error{Code::unavailable, fmt::format("{} has no record any more", version.label()), {}};
         WSYNC_TRY(auto publication, decode_publication(entry->value).within("reading " + key));
         WSYNC_TRY(source_, open_directory_source(version, publication, kernels_, ledger_));
-        // A disk likes long runs and a deep queue: cold reads reach 1.0 of the raw disk instead of 0.83 (two threads).
-        auto deep = options_.executor;
-        deep.bucket_bytes *= 4;
-        deep.in_flight_bytes *= 3;
-        executor_ = std::make_unique<Executor>(deep, source_->transports(), kernels_);
+        executor_ = make_executor();
         return make_plan_for_source();
     }
     WSYNC_TRY(auto epoch, read_epoch(control_, options_.name));
@@ -126,8 +122,16 @@ Status ReceiverCore::connect(const Version& version, Deadline deadline) {
     source.transports = options_.transports;
     WSYNC_TRY(source_, connect_publisher(source, control_, epoch, transports_, deadline));
     source_epoch_ = epoch.epoch;
-    executor_ = std::make_unique<Executor>(options_.executor, source_->transports(), kernels_);
+    executor_ = make_executor();
     return make_plan_for_source();
+}
+
+// A disk likes longer runs and a deeper queue than shared memory and sockets. What the user asked for is kept.
+std::unique_ptr<Executor> ReceiverCore::make_executor() const {
+    auto options = options_.executor;
+    if (options.bucket_bytes == 0) options.bucket_bytes = from_disk_ ? 64 << 20 : 16 << 20;
+    if (options.in_flight_bytes == 0) options.in_flight_bytes = from_disk_ ? 192 << 20 : 64 << 20;
+    return std::make_unique<Executor>(options, source_->transports(), kernels_);
 }
 
 Status ReceiverCore::make_plan_for_source() {

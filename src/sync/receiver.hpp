@@ -107,6 +107,7 @@ private:
     [[nodiscard]] Status connect(const Version& version, Deadline deadline);
     [[nodiscard]] Status wait_for_news(Deadline deadline);
     [[nodiscard]] Status make_plan_for_source();
+    [[nodiscard]] std::unique_ptr<Executor> make_executor() const;
     [[nodiscard]] Result<std::vector<ViewPlace>> find_views(const Planned& planned) const;
     [[nodiscard]] Status health_of_active();
     [[nodiscard]] bool is_news(const Version& version) const;

@@ -53,13 +53,13 @@ std::string ranks_table(const FsdpExplanation& found) {
 }
 
 std::string ways_table(const FsdpExplanation& found) {
-    Table table({{"shards there, to loaded"}, {"first"}, {"steady"}, {"bytes moved"}, {"extra on the ranks"}, {"verified"}});
+    Table table({{"to loaded"}, {"first"}, {"steady"}, {"bytes moved"}, {"extra on the ranks"}, {"verified"}});
     const auto row = [&](const char* name, const FsdpWay& way) {
         table.add({name, show_seconds(way.first_seconds), show_seconds(way.seconds), show_bytes(way.bytes_moved), show_bytes(way.extra_bytes), way.verification});
     };
     row("gather, handles, load", found.gathered);
     row("shard to shard, by plan", found.direct);
-    return table.render();
+    return table.render() + "From the last rank's shards there with the gather; from the engine's asking by plan, where the shards are there already.\n";
 }
 
 }  // namespace

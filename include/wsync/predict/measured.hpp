@@ -38,7 +38,7 @@ struct MeasuredGather {
     double seconds = 0;                       // of the slowest rank, steady
     std::uint64_t shard_bytes = 0, extra_bytes = 0;  // of the rank with the largest shards; what it held beside them
     std::uint64_t handle_bytes = 0;           // of all handles at the coordinator
-    double gathered_seconds = 0, direct_seconds = 0;  // shards there to loaded, steady: with the gather, and by plan
+    double gathered_seconds = 0, direct_seconds = 0;  // to loaded, steady: from the last shards there with the gather; from the asking, by plan
 };
 
 struct MeasuredFigures {

@@ -32,8 +32,8 @@ struct SinkOptions {
 
 struct ReceiverBudget {
     unsigned threads = 1;
-    std::uint64_t bucket_bytes = 16 << 20;
-    std::uint64_t in_flight_bytes = 64 << 20;
+    std::uint64_t bucket_bytes = 0;        // what a thread takes at once; 0: 16 MiB, from disk 64 MiB
+    std::uint64_t in_flight_bytes = 0;     // over all threads; 0: 64 MiB, from disk 192 MiB
     double bytes_per_second = 0;           // 0: no limit
 };
 
