@@ -142,23 +142,33 @@ Result<std::vector<Limit>> measure_limits(const LimitOptions& options) {
     return limits;
 }
 
-const KernelSet& best_kernels(const std::vector<Limit>& limits) noexcept {
-    for (auto kind : {LimitKind::copy_digest_2, LimitKind::copy_2, LimitKind::copy_1}) {
-        for (const auto& limit : limits) {
-            if (limit.name != name_of(kind)) continue;
-            if (const auto* set = find_kernels(limit.variant)) return *set;
-        }
+const KernelSet& best_kernels(std::span<const LimitProbe::Variant> variants) {
+    constexpr double kClearly = 1.1;
+    const auto* best = &default_kernels();
+    const auto base = std::find_if(variants.begin(), variants.end(), [&](const auto& v) { return v.name == best->name; });
+    if (base == variants.end()) return *best;
+    double most = kClearly;
+    for (const auto& variant : variants) {
+        std::vector<double> ratios;
+        for (std::size_t i = 0; i < std::min(variant.rounds.size(), base->rounds.size()); ++i) ratios.push_back(variant.rounds[i] / base->rounds[i]);
+        const auto* set = find_kernels(variant.name);
+        const auto ratio = median_of(std::move(ratios));
+        if (set == nullptr || ratio < most) continue;
+        most = ratio;
+        best = set;
     }
-    return default_kernels();
+    return *best;
 }
 
 Result<const KernelSet*> choose_kernels(std::uint64_t bytes) {
     LimitOptions options;
     options.bytes = bytes;
-    options.rounds = 5;
-    options.which = {LimitKind::copy_digest_2};
-    WSYNC_TRY(const auto limits, measure_limits(options));
-    return &best_kernels(limits);
+    WSYNC_TRY(auto probe, LimitProbe::make(LimitKind::copy_digest_2, options));
+    for (int round = 0; round < options.rounds; ++round) {
+        WSYNC_TRY(const auto rate, probe.run_once());
+        (void)rate;
+    }
+    return &best_kernels(probe.variants());
 }
 
 }  // namespace wsync

@@ -87,9 +87,10 @@ private:
 // All of options.which, in that order; the rounds of different limits take turns.
 [[nodiscard]] Result<std::vector<Limit>> measure_limits(const LimitOptions& options);
 
-// The kernel set that won D2, or else M2, or else M; default_kernels() where none was measured.
-[[nodiscard]] const KernelSet& best_kernels(const std::vector<Limit>& limits) noexcept;
-// The same from a probe of D2 over `bytes` now, its memory given back. Takes about a second.
+// The kernel set that is faster than default_kernels() by a tenth at least in the median of the rounds, and the fastest of
+// those; else default_kernels(): a machine that others use too makes any set win a round. `variants` of M, M2 or D2.
+[[nodiscard]] const KernelSet& best_kernels(std::span<const LimitProbe::Variant> variants);
+// The same by a probe of D2 over `bytes` now, its memory given back. Takes about a second.
 [[nodiscard]] Result<const KernelSet*> choose_kernels(std::uint64_t bytes = 256 << 20);
 
 [[nodiscard]] double median_of(std::vector<double> values);
