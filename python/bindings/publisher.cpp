@@ -9,9 +9,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-using ParameterTuple = std::tuple<std::string_view, std::uintptr_t, std::size_t>;
+using ParameterTuple = std::tuple<std::string_view, std::uintptr_t, std::size_t, std::string_view>;
 
 std::span<const std::byte> bytes_at(std::uintptr_t address, std::size_t bytes) { return {reinterpret_cast<const std::byte*>(address), bytes}; }
+
+// "": the layout's, whatever it is.
+std::optional<DType> type_of_bytes(std::string_view name) { return name.empty() ? std::nullopt : std::optional(dtype_from(name)); }
 
 // In slices, so that a signal's handler runs soon; a write's holders are not disturbed before the last of them.
 std::unique_ptr<WriteHandle> begin_write(PublisherHandle& handle, std::optional<double> seconds, bool revoke) {
@@ -54,19 +57,27 @@ void bind_publisher(nb::module_& module) {
             }
             return list;
         }, nb::sig("def shards(self) -> list[tuple[str, str, tuple[int, ...], tuple[int, ...]]]"), "(name, dtype, offset, size) of each.")
-        .def("copy", [](WriteHandle& self, std::size_t i, std::uintptr_t address, std::size_t bytes) {
+        .def("copy", [](WriteHandle& self, std::size_t i, std::uintptr_t address, std::size_t bytes, std::string_view dtype) {
             const Turn turn(self.busy);
             auto& write = self.get();
-            without_gil([&] { return write.copy(i, bytes_at(address, bytes)); });
-        }, nb::arg("index"), nb::arg("address"), nb::arg("nbytes"))
+            const auto from = type_of_bytes(dtype);
+            without_gil([&] { return write.copy(i, bytes_at(address, bytes), from); });
+        }, nb::arg("index"), nb::arg("address"), nb::arg("nbytes"), nb::arg("dtype"))
         .def("copy_from", [](WriteHandle& self, const std::vector<ParameterTuple>& given) {
             const Turn turn(self.busy);
             std::vector<Parameter> parameters;
             parameters.reserve(given.size());
-            for (const auto& [name, address, bytes] : given) parameters.push_back({name, bytes_at(address, bytes)});
+            for (const auto& [name, address, bytes, dtype] : given) parameters.push_back({name, bytes_at(address, bytes), type_of_bytes(dtype)});
             auto& write = self.get();
             without_gil([&] { return write.copy_from(parameters); });
-        }, nb::arg("parameters"), nb::sig("def copy_from(self, parameters: list[tuple[str, int, int]]) -> None"), "(name, address, nbytes) of each.")
+        }, nb::arg("parameters"), nb::sig("def copy_from(self, parameters: list[tuple[str, int, int, str]]) -> None"),
+             "(name, address, nbytes, dtype) of each; \"\" as dtype: the layout's, whatever it is.")
+        .def("region", [](WriteHandle& self, std::size_t i) {
+            auto& write = self.get();
+            if (i >= write.size()) throw nb::index_error();
+            const auto bytes = write.shard(i).bytes;
+            return Memory{self.publisher, bytes.data(), bytes.size(), true};
+        }, nb::arg("index"), "Where a shard lies in the slab: write it there, instead of copy.")
         .def("drop", [](WriteHandle& self) { self.end(); })
         .def_prop_ro("open", [](const WriteHandle& self) { return self.write.has_value(); });
 

@@ -1,5 +1,6 @@
 // Session: opens publishers and receivers.
 #include "handles.hpp"
+#include "transport/fault/fault_transport.hpp"
 
 #include <chrono>
 
@@ -76,15 +77,24 @@ std::unique_ptr<ReceiverHandle> open_receiver(SessionHandle& self, const std::st
 
 void bind_session(nb::module_& module) {
     nb::class_<SessionHandle>(module, "SessionHandle")
-        .def_static("open", [](const std::string& control, const std::string& socket_directory, const std::string& tcp_host, bool shm, const std::string& kernels) {
+        .def_static("open", [](const std::string& control, const std::string& socket_directory, const std::string& tcp_host, bool shm, const std::string& kernels,
+                               const std::vector<std::uint64_t>& corrupt_reads) {
             SessionOptions options;
             options.control = control;
             options.socket_directory = socket_directory;
             options.tcp_host = tcp_host;
             options.shm = shm;
             options.kernels = kernels;
+            if (!corrupt_reads.empty()) {
+                options.decorate = [corrupt_reads](std::unique_ptr<Transport> inner) {
+                    FaultPolicy policy;
+                    policy.corrupt.at = corrupt_reads;
+                    return make_fault_transport(std::move(inner), std::move(policy));
+                };
+            }
             return std::make_unique<SessionHandle>(SessionHandle{without_gil([&] { return Session::open(options); })});
-        }, nb::arg("control"), nb::arg("socket_directory"), nb::arg("tcp_host"), nb::arg("shm"), nb::arg("kernels"))
+        }, nb::arg("control"), nb::arg("socket_directory"), nb::arg("tcp_host"), nb::arg("shm"), nb::arg("kernels"),
+                    nb::arg("corrupt_reads") = std::vector<std::uint64_t>(), "`corrupt_reads`: numbers of transfers, from 1, that flip a byte: for tests.")
         .def("publisher", open_publisher, nb::kw_only(), nb::arg("name"), nb::arg("rank"), nb::arg("world"), nb::arg("run"), nb::arg("source"),
              nb::arg("slabs"), nb::arg("huge_pages"), nb::arg("threads"), nb::arg("version_directory"), nb::arg("keep_versions"), nb::arg("recycle_versions"),
              nb::arg("lease_seconds"), nb::arg("open_deadline").none())

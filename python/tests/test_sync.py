@@ -185,6 +185,40 @@ def test_buffers_without_numpy_and_bytes_of_other_types(session: wsync.Session) 
             (ctypes.c_char * 12).from_buffer(views["bf16"])
 
 
+def test_masters_are_rounded_on_the_way(session: wsync.Session) -> None:
+    masters = np.array([[1.0, 1.00390625, 1.01171875], [-3.3, 65536.5, 1e-40]], dtype=np.float32)  # two lie between two BF16: ties to even
+    with session.publisher("policy", source=wsync.Manifest([("w", "BF16", (2, 3)), ("i", "I32", (2,))])) as publisher, session.receiver("policy") as receiver:
+        numbers = np.array([7, 8], dtype=np.int32)
+        with publisher.begin_write() as write:
+            with pytest.raises(wsync.Error, match="w"):
+                write.copy_from({"w": masters, "i": numbers})  # bytes alone: twice too many
+            with pytest.raises(wsync.Error, match="only F32 is cast to BF16") as caught:
+                write.copy_from({"w": masters.astype(np.float64), "i": numbers}, cast=True)
+            assert caught.value.code == "unsupported"
+            write.copy_from({"w": masters, "i": numbers}, cast=True)
+            publisher.publish(write, step=1)
+        receiver.sync()
+        views = receiver.pin()
+        assert views is not None
+        bits = np.frombuffer(bytes(views["w"]), dtype=np.uint16).astype(np.uint32) << 16
+        assert bits.view(np.float32).tolist() == [1.0, 1.0, 1.015625, -3.296875, 65536.0, 2.0**-133]
+        assert np.asarray(views["i"]).tolist() == [7, 8]
+
+
+def test_a_shard_is_written_where_it_lies(session: wsync.Session) -> None:
+    with session.publisher("policy", source=weights(0), slabs=1) as publisher, session.receiver("policy") as receiver:
+        with publisher.begin_write() as write:
+            for i, (name, _, _, _) in enumerate(write.shards()):
+                np.frombuffer(write.region(i), dtype=np.uint8)[:] = np.frombuffer(weights(1)[name].tobytes(), dtype=np.uint8)
+            with pytest.raises(IndexError):
+                write.region(4)
+            publisher.publish(write, step=1)
+        receiver.sync()
+        pin = receiver.pin()
+        assert pin is not None
+        assert same(pin, weights(1))
+
+
 def test_two_ranks_and_a_half_receiver(session: wsync.Session) -> None:
     whole = np.arange(48, dtype=np.float32).reshape(8, 6)
     manifest = wsync.Manifest([("w", "f32", (8, 6))])

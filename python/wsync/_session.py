@@ -46,17 +46,23 @@ class Write:
         """(name, dtype, offset, size) of what this rank holds, in the layout's order."""
         return self.handle.shards()
 
-    def copy_from(self, tensors: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Copies every shard, digesting it on the way. Tensors are found by name (several boxes of one: in order)."""
+    def copy_from(self, tensors: Mapping[str, Any] | Iterable[tuple[str, Any]], *, cast: bool = False) -> None:
+        """Copies every shard, digesting it on the way. Tensors are found by name (several boxes of one: in order).
+
+        `cast`: F32 tensors are rounded to BF16 in the same pass where the layout has BF16. Else only bytes count."""
         with failures("copy_from"):
             held = bytes_of_all(tensors)
-            self.handle.copy_from([(name, one.address, one.nbytes) for name, one in held])
+            self.handle.copy_from([(name, one.address, one.nbytes, one.dtype if cast else "") for name, one in held])
 
-    def copy(self, index: int, tensor: Any) -> None:
+    def copy(self, index: int, tensor: Any, *, cast: bool = False) -> None:
         """Copies one shard, by its number in shards()."""
         with failures("copy"):
             held = bytes_of(f"shard {index}", tensor)
-            self.handle.copy(index, held.address, held.nbytes)
+            self.handle.copy(index, held.address, held.nbytes, held.dtype if cast else "")
+
+    def region(self, index: int) -> _wsync.Memory:
+        """Where a shard lies in the slab, writable, by the buffer protocol: write it there, instead of copy. Only until publish()."""
+        return self.handle.region(index)
 
     def drop(self) -> None:
         self.handle.drop()

@@ -31,6 +31,9 @@ struct KernelSet {
     Digest (*digest)(const std::byte* from, std::size_t bytes) noexcept = nullptr;
     // Digests rows as if they were packed, and copies them on the way where rows.to is not null. Rows are not empty.
     Digest (*rows_digest)(const StridedRows& rows) noexcept = nullptr;
+    // Rounds `values` F32 to BF16, to the nearest, ties to even, as torch does on a processor (a NaN becomes 0xffff), and
+    // digests what it wrote. Any alignment.
+    Digest (*bf16_digest)(std::byte* to, const std::byte* from, std::size_t values) noexcept = nullptr;
 };
 
 // Every set that this processor can run, the portable one ("memcpy") first.

@@ -7,6 +7,7 @@
 
 #include "kernels/kernel_set.hpp"
 
+#include <cstdint>
 #include <cstring>
 
 #ifndef XXH_INLINE_ALL
@@ -84,9 +85,34 @@ Digest rows_digest(const StridedRows& rows) noexcept {
     return canonical(XXH3_128bits_digest(&state));
 }
 
+// A loop that compilers turn into the unit's own instructions.
+inline void step_bf16(std::byte* __restrict to, const std::byte* __restrict from, std::size_t values) noexcept {
+    for (std::size_t i = 0; i < values; ++i) {
+        std::uint32_t bits;
+        std::memcpy(&bits, from + 4 * i, 4);
+        const std::uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+        const bool nan = (bits & 0x7fffffffU) > 0x7f800000U;
+        const auto value = static_cast<std::uint16_t>(nan ? 0xffffU : rounded);
+        std::memcpy(to + 2 * i, &value, 2);
+    }
+}
+
+inline Digest bf16_digest(std::byte* to, const std::byte* from, std::size_t values) noexcept {
+    constexpr std::size_t kStepValues = kStepBytes / 2;
+    XXH3_state_t state;
+    XXH3_128bits_reset(&state);
+    for (std::size_t done = 0; done < values;) {
+        const auto step = values - done < kStepValues ? values - done : kStepValues;
+        step_bf16(to + 2 * done, from + 4 * done, step);
+        XXH3_128bits_update(&state, to + 2 * done, 2 * step);
+        done += step;
+    }
+    return canonical(XXH3_128bits_digest(&state));
+}
+
 template <CopyStep kCopy, CopyEnd kEnd>
 constexpr KernelSet kernel_set(std::string_view name) noexcept {
-    return {name, copy_flat<kCopy, kEnd>, copy_digest_flat<kCopy, kEnd>, digest_flat, rows_digest<kCopy, kEnd>};
+    return {name, copy_flat<kCopy, kEnd>, copy_digest_flat<kCopy, kEnd>, digest_flat, rows_digest<kCopy, kEnd>, bf16_digest};
 }
 
 // The copies that need no wide unit.

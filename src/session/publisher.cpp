@@ -49,10 +49,10 @@ WritableShard Write::shard(std::size_t i) const {
     return {spec.name, spec.dtype, shard.box, publication_->shard_bytes(slab_, i)};
 }
 
-Status Write::copy(std::size_t i, std::span<const std::byte> bytes) {
+Status Write::copy(std::size_t i, std::span<const std::byte> bytes, std::optional<DType> from) {
     if (i >= size()) return Error{Code::invalid_argument, fmt::format("shard {} of {}", i, size()), {}};
     Stopwatch watch;
-    auto copied = publication_->copy_shard(slab_, i, bytes);
+    auto copied = publication_->copy_shard(slab_, i, bytes, from);
     publication_->add_prepare(watch.lap());
     return copied;
 }
@@ -78,7 +78,7 @@ Status Write::copy_from(std::span<const Parameter> parameters) {
     std::optional<Error> error;
     Stopwatch watch;
     parallel_for(source.size(), publication_->options().threads, [&](std::size_t i) {
-        auto copied = publication_->copy_shard(slab_, i, parameters[source[i]].bytes);
+        auto copied = publication_->copy_shard(slab_, i, parameters[source[i]].bytes, parameters[source[i]].dtype);
         if (copied) return;
         std::lock_guard lock(mutex);
         if (!error) error = std::move(copied).error();

@@ -175,19 +175,28 @@ std::span<std::byte> Publication::shard_bytes(std::uint32_t slab, std::size_t sh
     return {regions_[slab].address + placement_.places[shard].offset, shards[shard].box.bytes(dtype)};
 }
 
-Status Publication::copy_shard(std::uint32_t slab, std::size_t shard, std::span<const std::byte> packed) {
+Status Publication::copy_shard(std::uint32_t slab, std::size_t shard, std::span<const std::byte> packed, std::optional<DType> from) {
     const auto target = shard_bytes(slab, shard);
-    if (packed.size() != target.size()) {
-        const auto& s = options_.layout.shards_of(options_.rank)[shard];
-        return Error{Code::invalid_argument,
-                     fmt::format("{} bytes were given for {} {}, which has {}", packed.size(), options_.layout.manifest()[s.tensor].name, s.box.to_string(),
-                                 target.size()),
+    const auto& s = options_.layout.shards_of(options_.rank)[shard];
+    const auto& spec = options_.layout.manifest()[s.tensor];
+    const bool cast = from && *from != spec.dtype;
+    if (cast && (*from != DType::f32 || spec.dtype != DType::bf16)) {
+        return Error{Code::unsupported,
+                     fmt::format("{} is given as {} and published as {}: only F32 is cast to BF16 on the way, cast it before", spec.name, name_of(*from),
+                                 name_of(spec.dtype)),
                      {}};
+    }
+    const std::uint64_t wider = cast ? 2 : 1;
+    if (packed.size() != target.size() * wider) {
+        return Error{Code::invalid_argument,
+                     fmt::format("{} bytes were given for {} {}, which has {}", packed.size(), spec.name, s.box.to_string(), target.size() * wider), {}};
     }
     const auto base = placement_.places[shard].offset;
     for (auto i = first_block_[shard]; i < first_block_[shard + 1]; ++i) {
         const auto& block = blocks_[i];
-        writing_.digests[i] = kernels_.copy_digest(regions_[slab].address + block.offset, packed.data() + (block.offset - base), block.bytes);
+        auto* to = regions_[slab].address + block.offset;
+        const auto* source = packed.data() + (block.offset - base) * wider;
+        writing_.digests[i] = cast ? kernels_.bf16_digest(to, source, block.bytes / 2) : kernels_.copy_digest(to, source, block.bytes);
     }
     copied_[shard] = 1;
     return {};

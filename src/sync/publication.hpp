@@ -15,6 +15,7 @@
 #include "wsync/model/placement.hpp"
 
 #include <functional>
+#include <optional>
 
 namespace wsync {
 
@@ -47,8 +48,9 @@ public:
 
     // The slab to write, its generation odd. Error{timed_out} names who holds it, or which ranks are behind.
     [[nodiscard]] Result<std::uint32_t> begin_write(Deadline deadline, bool revoke);
-    // Copies one shard (index within the rank) from packed row-major bytes and digests its blocks in the same pass.
-    [[nodiscard]] Status copy_shard(std::uint32_t slab, std::size_t shard, std::span<const std::byte> packed);
+    // Copies one shard (index within the rank) from packed row-major bytes and digests its blocks in the same pass. Bytes of type
+    // `from`, where it is another than the shard's, are cast on the way: F32 to BF16, else Error{unsupported}.
+    [[nodiscard]] Status copy_shard(std::uint32_t slab, std::size_t shard, std::span<const std::byte> packed, std::optional<DType> from = {});
     // Time that the snapshot pass took, which is part of `prepare`.
     void add_prepare(double seconds);
     [[nodiscard]] std::span<std::byte> shard_bytes(std::uint32_t slab, std::size_t shard) const;

@@ -7,6 +7,7 @@
 #include "wsync/model/version.hpp"
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,6 +43,7 @@ struct WritableShard {
 struct Parameter {
     std::string_view name;
     std::span<const std::byte> bytes;  // the rank's box of it, packed row-major
+    std::optional<DType> dtype{};      // of the bytes; where the layout has another, they are cast in the same pass: F32 to BF16
 };
 
 // The right to write one slab; dropping it unpublished leaves the slab torn and nothing visible. Movable, one thread.
@@ -54,8 +56,9 @@ public:
     // This rank's shards, in the layout's order. Write them, all of them: a slab is recycled and holds an old version.
     [[nodiscard]] std::size_t size() const noexcept;
     [[nodiscard]] WritableShard shard(std::size_t i) const;
-    // Copies one shard and digests it in the same pass. Different shards may be copied by different threads.
-    [[nodiscard]] Status copy(std::size_t i, std::span<const std::byte> bytes);
+    // Copies one shard and digests it in the same pass. Different shards may be copied by different threads. Bytes of type `from`,
+    // where it is another than the shard's, are cast in that pass: F32 to BF16, else Error{unsupported}.
+    [[nodiscard]] Status copy(std::size_t i, std::span<const std::byte> bytes, std::optional<DType> from = {});
     // Copies every shard, found by name (several boxes of one tensor: in order), on the publisher's threads.
     // Error{invalid_argument} names what is missing, unknown or of another size.
     [[nodiscard]] Status copy_from(std::span<const Parameter> parameters);

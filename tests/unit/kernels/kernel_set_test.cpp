@@ -131,6 +131,36 @@ TEST_P(EveryKernelSet, ARepeatedRow) {
     EXPECT_EQ(target, want);
 }
 
+// Of the two neighbours the nearer one; of two as near, the one whose last bit is 0.
+std::uint16_t nearest_bf16(std::uint32_t bits) {
+    const auto magnitude = bits & 0x7fffffffU;
+    if (magnitude > 0x7f800000U) return 0xffff;
+    const auto below = static_cast<std::uint16_t>(bits >> 16);
+    const auto rest = bits & 0xffffU;
+    if (rest < 0x8000U || (rest == 0x8000U && (below & 1U) == 0)) return below;
+    return static_cast<std::uint16_t>(below + 1);  // from the largest finite one on: infinity
+}
+
+TEST_P(EveryKernelSet, RoundsToTheNearestBf16AndDigestsIt) {
+    std::vector<std::uint32_t> special = {0, 0x80000000U, 1, 0x7fff, 0x8000, 0x8001, 0x18000, 0x3f800000U, 0x3f808000U, 0x3f818000U, 0x3f80ffffU, 0x7f7fffffU,
+                                          0xff7fffffU, 0x7f7f7fffU, 0x7f7f8000U, 0x7f800000U, 0xff800000U, 0x7fc00000U, 0x7f800001U, 0xffffffffU};
+    std::mt19937 random(7);
+    for (std::size_t values : {0UL, 1UL, 7UL, 20UL, 33UL, 4096UL, 32767UL, 32768UL, 32769UL, 100003UL}) {
+        std::vector<std::uint32_t> given(values);
+        for (std::size_t i = 0; i < values; ++i) given[i] = i < special.size() ? special[i] : static_cast<std::uint32_t>(random());
+        std::vector<std::byte> from(4 * values + 1), to(2 * values + 2 * kGuard, kPaint), want(2 * values);
+        if (values > 0) std::memcpy(from.data() + 1, given.data(), 4 * values);  // at any alignment
+        for (std::size_t i = 0; i < values; ++i) {
+            const auto rounded = nearest_bf16(given[i]);
+            std::memcpy(&want[2 * i], &rounded, 2);
+        }
+        ASSERT_EQ(set().bf16_digest(to.data() + kGuard, from.data() + 1, values), digest_of(want)) << values;
+        ASSERT_TRUE(std::equal(want.begin(), want.end(), to.begin() + kGuard)) << values;
+        ASSERT_TRUE(std::all_of(to.begin(), to.begin() + kGuard, [](auto b) { return b == kPaint; }));
+        ASSERT_TRUE(std::all_of(to.end() - kGuard, to.end(), [](auto b) { return b == kPaint; }));
+    }
+}
+
 std::vector<std::string> names() {
     std::vector<std::string> all;
     for (const auto& set : available_kernels()) all.emplace_back(set.name);
