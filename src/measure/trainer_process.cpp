@@ -91,7 +91,7 @@ private:
             WSYNC_TRY(auto digests, files->read(checkpoint.files[where.region], std::span(&range, 1)));
             (void)digests;
         }
-        return {};
+        return check_unchanged(checkpoint);
     }
 
     Result<Json> publish(const Json& message) {

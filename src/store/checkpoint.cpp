@@ -5,16 +5,43 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <ctime>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <thread>
 
 namespace wsync {
 namespace {
 
 struct OpenedFile {
     Region region;
+    FileStamp stamp;
     SafetensorsHeader header;
 };
+
+std::int64_t nanoseconds(const timespec& time) { return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec; }
+
+FileStamp stamp_of(const struct stat& st) {
+    return {static_cast<std::uint64_t>(st.st_dev), static_cast<std::uint64_t>(st.st_ino), static_cast<std::uint64_t>(st.st_size), nanoseconds(st.st_mtim),
+            nanoseconds(st.st_ctim)};
+}
+
+// A second write within one tick of the kernel's clock leaves a file's times as they are: a stamp counts once the tick of
+// the last write is over. A time ahead of the clock is another machine's, which no wait helps.
+Result<FileStamp> take_stamp(const std::string& path) {
+    constexpr std::int64_t kLongestTick = 10'000'000;
+    while (true) {
+        struct stat st {};
+        if (::stat(path.c_str(), &st) != 0) return errno_error(errno, fmt::format("looking at {}", path));
+        timespec now{};
+        (void)::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        const auto stamp = stamp_of(st);
+        const auto last = std::max(stamp.written_ns, stamp.changed_ns);
+        if (last < nanoseconds(now) || last > nanoseconds(now) + kLongestTick) return stamp;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
 
 Result<Digest> read_bytes(FileSystem& files, const std::string& path, std::span<std::byte> to) {
     Region memory;
@@ -38,6 +65,7 @@ Result<Checkpoint> assemble(std::vector<OpenedFile> opened, std::vector<std::str
         }
         checkpoint.placement.region_bytes.push_back(opened[f].region.bytes);
         checkpoint.regions.push_back(std::move(opened[f].region));
+        checkpoint.stamps.push_back(opened[f].stamp);
     }
     if (!opened.empty()) checkpoint.metadata = opened.front().header.metadata;
     auto manifest = Manifest::make(std::move(tensors));
@@ -57,8 +85,9 @@ Result<std::vector<std::string>> files_of_index(FileSystem& files, const std::st
 }
 
 Result<OpenedFile> open_file(FileSystem& files, const std::string& path) {
-    WSYNC_TRY(auto header, read_safetensors_header(files, path));
     OpenedFile opened;
+    WSYNC_TRY(opened.stamp, take_stamp(path));
+    WSYNC_TRY(auto header, read_safetensors_header(files, path));
     WSYNC_TRY(opened.header, parse_safetensors_header(header.bytes, header.region.bytes, path));
     opened.region = std::move(header.region);
     return opened;
@@ -139,6 +168,27 @@ Result<Checkpoint> open_checkpoint(FileSystem& files, const std::string& path) {
     }
     if (indexed) WSYNC_TRY_VOID(check_against_index(index, opened, names).within(fmt::format("opening {}", path)));
     return assemble(std::move(opened), std::move(paths)).within(fmt::format("opening {}", path));
+}
+
+Status check_unchanged(const Checkpoint& checkpoint) {
+    for (std::size_t f = 0; f < checkpoint.files.size(); ++f) {
+        const auto& path = checkpoint.files[f];
+        const auto& then = checkpoint.stamps[f];
+        const auto changed = [&](std::string_view how) {
+            return Error{Code::corrupt, fmt::format("{} {} while it was read: write a checkpoint beside it and rename it when it is whole", path, how)};
+        };
+        struct stat st {};
+        if (::stat(path.c_str(), &st) != 0) {
+            if (errno == ENOENT) return changed("was removed");
+            return errno_error(errno, fmt::format("looking at {}", path));
+        }
+        const auto now = stamp_of(st);
+        if (now == then) continue;
+        if (now.device != then.device || now.inode != then.inode) return changed("was replaced");
+        if (now.bytes != then.bytes) return changed(fmt::format("went from {} to {} bytes", then.bytes, now.bytes));
+        return changed(fmt::format("(of {} bytes) was written", now.bytes));
+    }
+    return {};
 }
 
 }  // namespace wsync

@@ -7,12 +7,20 @@
 
 namespace wsync {
 
+// What tells one state of a file from another without reading it.
+struct FileStamp {
+    std::uint64_t device = 0, inode = 0, bytes = 0;
+    std::int64_t written_ns = 0, changed_ns = 0;  // mtime, ctime
+    friend bool operator==(const FileStamp&, const FileStamp&) = default;
+};
+
 // One rank holds every tensor whole. The regions are the files, open for reading; they own their descriptors.
 struct Checkpoint {
     Layout layout;
     Placement placement;                  // region i is files[i]; offsets count from the file's beginning
     std::vector<Region> regions;
     std::vector<std::string> files;       // their paths
+    std::vector<FileStamp> stamps;        // of each, before anything of it was read
     SafetensorsMetadata metadata;         // of the first file
 };
 
@@ -21,6 +29,10 @@ struct Checkpoint {
 // files and no index is Error{invalid_argument}: one of them may be left over from another model. No bytes of tensors are
 // read, and nothing vouches for them.
 [[nodiscard]] Result<Checkpoint> open_checkpoint(FileSystem& files, const std::string& path);
+
+// After the last read: whether all that was read is of one state of the files. Error{corrupt} names the first that was cut,
+// written or replaced since it was opened, and its sizes. Who writes through a map that was dirty before is not seen.
+[[nodiscard]] Status check_unchanged(const Checkpoint& checkpoint);
 
 // One open file and the bytes of its header, read but not parsed; the digest is of all of them.
 struct HeaderBytes {

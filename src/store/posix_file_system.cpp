@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <numeric>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -37,6 +38,13 @@ Result<struct stat> status_of(const UniqueFd& fd, const std::string& path) {
     struct stat st {};
     if (::fstat(fd.get(), &st) != 0) return errno_error(errno, fmt::format("fstat of {}", path));
     return st;
+}
+
+// Past RLIMIT_FSIZE the kernel would kill the process with SIGXFSZ.
+Status check_file_limit(const std::string& path, std::uint64_t bytes) {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || bytes <= limit.rlim_cur) return {};
+    return Error{Code::resource_exhausted, fmt::format("{} needs {} bytes, more than a file may have here ({}): raise ulimit -f", path, bytes, limit.rlim_cur)};
 }
 
 Status check(const FileRange& range) {
@@ -74,6 +82,7 @@ Status PosixFileSystem::create(const std::string& path, std::optional<std::uint6
     WSYNC_TRY(const auto fd, open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW));
     WSYNC_TRY(auto st, status_of(fd, path));
     if (!S_ISREG(st.st_mode)) return Error{Code::invalid_argument, fmt::format("{} is there and not a regular file", path)};
+    WSYNC_TRY_VOID(check_file_limit(path, *bytes));
     const auto size = static_cast<off_t>(*bytes);
     if (st.st_size > size && retrying([&] { return ::ftruncate(fd.get(), size); }) != 0) {
         return errno_error(errno, fmt::format("cutting {} to {} bytes", path, *bytes));

@@ -5,7 +5,8 @@
 
 namespace wsync::tool {
 
-// From now on the first signal is noted (a second one kills as it always did). SIGPIPE is ignored.
+// From now on the first signal is noted (a second one kills as it always did). SIGPIPE and SIGXFSZ are ignored: a reader
+// that left and a limit on files (ulimit -f) become errors.
 void catch_interrupts();
 // True from the first signal on: for Deadline::unless and whoever else looks now and then.
 [[nodiscard]] const std::atomic<bool>& interrupt_flag() noexcept;

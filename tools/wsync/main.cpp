@@ -2,8 +2,11 @@
 #include "interrupt.hpp"
 #include "verb.hpp"
 
+#include <cerrno>
 #include <cstdio>
 #include <fmt/format.h>
+#include <iostream>
+#include <system_error>
 
 namespace {
 
@@ -58,6 +61,19 @@ int exit_code(const wsync::Error& error) {
     }
 }
 
+wsync::Error cannot_print(int errno_value) { return wsync::errno_error(errno_value, "writing to standard output"); }
+
+// The verb, and whether all that it printed was taken.
+wsync::Status run_and_flush(const wsync::tool::Run& run) {
+    try {
+        auto status = run();
+        if (status && (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)) return cannot_print(errno);
+        return status;
+    } catch (const std::system_error& failure) {  // fmt::print's
+        return cannot_print(failure.code().value());
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -74,15 +90,21 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
-        if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+        if (e.get_exit_code() == 0) {  // --help, --version
+            wsync::tool::catch_interrupts();
+            (void)app.exit(e);
+            if (std::cout.flush().good()) return 0;
+            fmt::print(stderr, "wsync: {}\n", cannot_print(errno).to_string());
+            return 1;
+        }
         const auto verbs = app.get_subcommands();
         fmt::print(stderr, "wsync{}{}: {} (--help shows what there is)\n", verbs.empty() ? "" : " ", verbs.empty() ? "" : verbs.front()->get_name(),
                    one_line(e.what()));
         return 2;
     }
     wsync::tool::catch_interrupts();
-    auto status = run();
-    if (status) return std::fflush(stdout) == 0 ? 0 : 1;
+    auto status = run_and_flush(run);
+    if (status) return 0;
     // What Ctrl-C ends early calls it a deadline that passed.
     if (wsync::tool::interrupted_by() != 0 && status.error().code == wsync::Code::timed_out) {
         status = wsync::Error{wsync::Code::cancelled, "interrupted: " + status.error().message, {}};

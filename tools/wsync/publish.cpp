@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <thread>
+#include <utility>
 
 namespace wsync::tool {
 namespace {
@@ -41,7 +42,7 @@ std::string fingerprint(const std::string& path) {
     for (const auto& file : files) {
         struct stat info {};
         if (::stat(file.c_str(), &info) != 0) continue;
-        text += fmt::format("{} {} {} {}.{}\n", file, info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+        text += fmt::format("{} {} {} {}.{} {}.{}\n", file, info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_ctim.tv_sec, info.st_ctim.tv_nsec);
     }
     return text;
 }
@@ -79,6 +80,51 @@ void report(const Arguments& arguments, const Version& version, const Manifest& 
     std::fflush(stdout);
 }
 
+// One publication after another of what lies at the path.
+class Offer {
+public:
+    Offer(const Arguments& arguments, Session& session, FileSystem& files) : arguments_(arguments), session_(session), files_(files), step_(arguments.step) {}
+
+    // Reads the checkpoint and publishes it. Error{corrupt} where it changed meanwhile: nothing of it is seen then.
+    Status publish() {
+        const auto begin = Deadline::clock::now();
+        WSYNC_TRY(auto checkpoint, open_checkpoint(files_, arguments_.path));
+        if (!publisher_ || checkpoint.layout.digest() != layout_) {
+            publisher_.reset();  // another model: another epoch
+            PublisherOptions options;
+            options.name = arguments_.name;
+            options.source = checkpoint.layout;
+            options.threads = arguments_.threads;
+            options.open_deadline = Deadline(15s).unless(interrupt_flag());
+            WSYNC_TRY(auto made, session_.publisher(options));
+            publisher_.emplace(std::move(made));
+            layout_ = checkpoint.layout.digest();
+        }
+        WSYNC_TRY(auto write, publisher_->begin_write({.deadline = Deadline(60s).unless(interrupt_flag())}));
+        auto filled = fill(write, checkpoint, files_, checkpoint.layout.manifest().bytes());
+        // A read that failed because the file was cut: what happened to the file says more.
+        if (filled || filled.error().code == Code::corrupt || filled.error().code == Code::not_found) WSYNC_TRY_VOID(check_unchanged(checkpoint));
+        WSYNC_TRY_VOID(std::move(filled));
+        WSYNC_TRY(auto version, publisher_->publish(std::move(write), {.step = step_}));
+        ++step_;
+        report(arguments_, version, checkpoint.layout.manifest(), std::chrono::duration<double>(Deadline::clock::now() - begin).count());
+        return {};
+    }
+
+private:
+    const Arguments& arguments_;
+    Session& session_;
+    FileSystem& files_;
+    std::optional<Publisher> publisher_;
+    Digest layout_{};
+    std::uint64_t step_;
+};
+
+// What a writer at the path may cause and mend.
+bool is_of_the_files(const Error& error) {
+    return error.code == Code::corrupt || error.code == Code::not_found || error.code == Code::io_error || error.code == Code::invalid_argument;
+}
+
 Status serve(const Arguments& arguments) {
     SessionOptions session_options;
     session_options.control = arguments.control;
@@ -88,38 +134,26 @@ Status serve(const Arguments& arguments) {
     WSYNC_TRY(auto bulk, make_file_transport(file_options));
     const auto files = make_interruptible_files(bulk.get());
 
-    std::optional<Publisher> publisher;
-    Digest layout{};
-    std::optional<std::string> published;  // the fingerprint of what was
-    std::uint64_t step = arguments.step;
+    Offer offer(arguments, session, *files);
+    auto tried = fingerprint(arguments.path);  // what was published, or could not be
+    auto seen = tried;
+    WSYNC_TRY_VOID(offer.publish());
+    if (!arguments.json) {
+        fmt::print("serving at {}; Ctrl-C ends it · next: wsync pull {} --out DIR\n", arguments.control, arguments.name);
+        std::fflush(stdout);
+    }
     const auto end = arguments.seconds > 0 ? Deadline(std::chrono::duration<double>(arguments.seconds)) : Deadline::never();
     while (interrupted_by() == 0 && !end.expired()) {
-        const auto found = fingerprint(arguments.path);
-        if (!published || (arguments.watch && found != *published)) {
-            const auto begin = Deadline::clock::now();
-            WSYNC_TRY(auto checkpoint, open_checkpoint(*files, arguments.path));
-            if (!publisher || checkpoint.layout.digest() != layout) {
-                publisher.reset();  // another model: another epoch
-                PublisherOptions options;
-                options.name = arguments.name;
-                options.source = checkpoint.layout;
-                options.threads = arguments.threads;
-                options.open_deadline = Deadline(15s).unless(interrupt_flag());
-                WSYNC_TRY(auto made, session.publisher(options));
-                publisher.emplace(std::move(made));
-                layout = checkpoint.layout.digest();
-            }
-            WSYNC_TRY(auto write, publisher->begin_write({.deadline = Deadline(60s).unless(interrupt_flag())}));
-            WSYNC_TRY_VOID(fill(write, checkpoint, *files, checkpoint.layout.manifest().bytes()));
-            WSYNC_TRY(auto version, publisher->publish(std::move(write), {.step = step++}));
-            report(arguments, version, checkpoint.layout.manifest(), std::chrono::duration<double>(Deadline::clock::now() - begin).count());
-            if (!published && !arguments.json) {
-                fmt::print("serving at {}; Ctrl-C ends it · next: wsync pull {} --out DIR\n", arguments.control, arguments.name);
-                std::fflush(stdout);
-            }
-            published = found;
-        }
         std::this_thread::sleep_for(100ms);
+        if (!arguments.watch) continue;
+        // Two looks that agree: nobody writes at the moment.
+        const auto found = fingerprint(arguments.path);
+        if (std::exchange(seen, found) != found || found == tried) continue;
+        tried = found;
+        auto published = offer.publish();
+        if (published) continue;
+        if (!is_of_the_files(published.error())) return published;
+        fmt::print(stderr, "wsync publish: {}; receivers keep what they have\n", published.error().to_string());
     }
     return {};  // being told to stop is how a publisher ends
 }

@@ -2,6 +2,8 @@
 
 #include "format/safetensors_index.hpp"
 
+#include <fmt/format.h>
+
 namespace wsync {
 namespace {
 
@@ -70,6 +72,39 @@ TEST_F(Checkpoints, TheIndexAndTheFilesMustAgree) {
     EXPECT_THAT(open_checkpoint(*files, directory.path()), HasError(Code::not_found, "gone.safetensors"));
     put_text(directory / std::string(kSafetensorsIndexName), R"({"weight_map": {"a": "../model-1.safetensors"}})");
     EXPECT_THAT(open_checkpoint(*files, directory.path()), HasCode(Code::corrupt));
+}
+
+// A second change within one tick of the kernel's clock leaves a file's times as they are: both follow at once here.
+TEST_F(Checkpoints, WhatChangesAfterItWasOpenedIsSeen) {
+    const std::string path = directory / "x.safetensors";
+    for (int round = 0; round < 50; ++round) {
+        put_file("x.safetensors", {"a", "b"});
+        const auto checkpoint = open_checkpoint(*files, path);
+        ASSERT_OK(checkpoint);
+        ASSERT_OK(check_unchanged(*checkpoint));
+        flip_byte(path, checkpoint->regions[0].bytes - 1);
+        ASSERT_THAT(check_unchanged(*checkpoint), HasError(Code::corrupt, "was written while it was read"));
+    }
+}
+
+TEST_F(Checkpoints, WhatIsCutReplacedOrRemovedAfterItWasOpenedIsSeen) {
+    const std::string path = directory / "model-2.safetensors";
+    put_file("model-1.safetensors", {"a"});
+    put_file("model-2.safetensors", {"b", "c"});
+    put_index({{"a", "model-1.safetensors"}, {"b", "model-2.safetensors"}, {"c", "model-2.safetensors"}});
+    const auto opened = [&] { return open_checkpoint(*files, directory.path()).value(); };
+    auto checkpoint = opened();
+    const auto bytes = checkpoint.regions[1].bytes;
+    ASSERT_EQ(::truncate(path.c_str(), static_cast<off_t>(bytes - 1)), 0);
+    EXPECT_THAT(check_unchanged(checkpoint), HasError(Code::corrupt, fmt::format("{} went from {} to {} bytes", path, bytes, bytes - 1)));
+    put_file("model-2.safetensors", {"b", "c"});
+    checkpoint = opened();
+    put_file("other", {"b", "c"});
+    ASSERT_EQ(::rename((directory / "other").c_str(), path.c_str()), 0);
+    EXPECT_THAT(check_unchanged(checkpoint), HasError(Code::corrupt, path + " was replaced"));
+    checkpoint = opened();
+    ASSERT_EQ(::unlink(path.c_str()), 0);
+    EXPECT_THAT(check_unchanged(checkpoint), HasError(Code::corrupt, path + " was removed"));
 }
 
 TEST_F(Checkpoints, NothingThere) {
