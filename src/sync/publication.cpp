@@ -2,6 +2,7 @@
 
 #include "base/parallel.hpp"
 #include "model/records.hpp"
+#include "transport/wire/stale_sockets.hpp"
 #include "verify/at_rest.hpp"
 #include "verify/blocks.hpp"
 
@@ -64,6 +65,8 @@ Status Publication::start(const TransportFactory& transports, MemoryLedger* ledg
 
     EpochClaim claim{options_.name, options_.run, options_.rank, options_.world, layout.digest(), options_.open_deadline};
     WSYNC_TRY(epoch_, open_epoch(control_, claim));
+    // Before this one has sockets: however often it dies in its start, those of one life are all that is left.
+    if (!options_.socket_directory.empty()) remove_stale_sockets(options_.socket_directory);
 
     std::vector<std::atomic<std::uint64_t>*> generations;
     for (unsigned i = 0; i < options_.slabs; ++i) {
@@ -291,6 +294,7 @@ Result<Version> Publication::publish(std::uint32_t slab, std::uint64_t step, con
         head_ = HeadRecord{*moved};
     }
     links_->push_head(HeadRecord{*moved});
+    if (record.number == 1) remove_older_epochs(control_, options_.name, epoch_.epoch);
     return *moved;
 }
 

@@ -1,5 +1,6 @@
 #include "control/directory/directory_store.hpp"
 
+#include "control/directory/leftovers.hpp"
 #include "control/keys.hpp"
 
 namespace wsync {
@@ -8,6 +9,9 @@ Result<std::string> DirectoryStore::open_lease(Deadline::clock::duration time_to
     WSYNC_TRY(auto files, folder_.list("leases"));
     for (const auto& file : files)
         if (is_key_segment(file.name)) (void)judge_.has_ended(file.name);
+    remove_unfinished_values(folder_);
+    WSYNC_TRY(const auto lock, KeyLock::take(folder_, "leases", lock_deadline()));  // one makes a lease, or tidies, at a time
+    remove_unfinished_leases(folder_);
     return keeper_.open(time_to_live);
 }
 

@@ -16,7 +16,7 @@ public:
     [[nodiscard]] const Folder& folder() const noexcept { return folder_; }
     [[nodiscard]] LeaseKeeper& keeper() noexcept { return keeper_; }
 
-    // Its id. Lease files that crashed processes left are removed on the way.
+    // Its id. What crashed processes left, of leases and of values, is removed on the way.
     [[nodiscard]] Result<std::string> open_lease(Deadline::clock::duration time_to_live);
     // `expected` nothing: whatever is there is replaced. An empty lease: none.
     [[nodiscard]] Result<Revision> put(const std::string& key, std::optional<Revision> expected, std::span<const std::byte> value,

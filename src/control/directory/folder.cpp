@@ -14,7 +14,6 @@ namespace wsync {
 namespace {
 
 constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-constexpr std::string_view kTemporarySuffix = ",new";
 
 int open_at(int directory, const char* name, int flags, mode_t mode = 0) {
     int fd = -1;
@@ -249,14 +248,17 @@ Result<bool> Folder::remove_file(std::string_view relative) const {
     (void)::unlinkat(parent.get(), (name + std::string(kTemporarySuffix)).c_str(), 0);
     const bool removed = ::unlinkat(parent.get(), name.c_str(), 0) == 0;
     if (!removed && errno != ENOENT) return error(errno, "removing", relative);
-    // The first directory is part of the folder's form and stays; the last one that isn't empty ends it.
+    prune(directory);
+    return removed;
+}
+
+void Folder::prune(std::string_view directory) const {
     for (auto left = directory; left.find('/') != std::string_view::npos;) {
         const auto [above, last] = split_last(left);
         auto holder = open_directory(above, false);
         if (!holder || !*holder || ::unlinkat(holder->get(), last.c_str(), AT_REMOVEDIR) != 0) break;
         left = above;
     }
-    return removed;
 }
 
 Result<std::vector<FolderItem>> Folder::list(std::string_view relative) const {

@@ -32,6 +32,9 @@ struct FolderItem {
     FileSignature signature;
 };
 
+// What write_file adds to a name while it writes.
+inline constexpr std::string_view kTemporarySuffix = ",new";
+
 // The steps of write_file, in order; a test may die at each.
 enum class WriteStep { created, written, synced, renamed };
 
@@ -51,6 +54,8 @@ public:
     [[nodiscard]] Result<bool> overwrite(std::string_view relative, std::uint64_t offset, std::span<const std::byte> bytes) const;
     // Removes the file, what an interrupted write of it left, and the directories above that are empty then. False: not there.
     [[nodiscard]] Result<bool> remove_file(std::string_view relative) const;
+    // Removes the directory where it is empty, and those above that are empty then; the first one is the folder's form and stays.
+    void prune(std::string_view directory) const;
     // The names in a directory, sorted; nothing when it isn't there. Symbolic links are items that are no directories.
     [[nodiscard]] Result<std::vector<FolderItem>> list(std::string_view relative) const;
     // Opened read-write, made empty when missing.

@@ -5,6 +5,7 @@
 #include "scratch_folder.hpp"
 
 #include <atomic>
+#include <fmt/format.h>
 #include <new>
 #include <random>
 #include <sched.h>
@@ -93,6 +94,65 @@ TEST(ControlProcesses, a_writer_killed_at_any_step_leaves_the_old_or_the_new_val
             EXPECT_TRUE(std::filesystem::is_empty(scratch / "control/values"));
         }
     }
+}
+
+// The names below a folder, with their paths from it.
+std::vector<std::string> names_below(const std::string& path) {
+    std::vector<std::string> names;
+    for (const auto& item : std::filesystem::recursive_directory_iterator(path)) names.push_back(std::filesystem::relative(item.path(), path).string());
+    return names;
+}
+
+TEST(ControlProcesses, what_killed_writers_of_values_and_leases_left_goes_when_the_next_lease_is_opened) {
+    const testing::TemporaryDirectory scratch;
+    const auto folder = scratch / "control";
+    auto control = open_control("dir:" + folder).value();
+    ASSERT_OK(control->put("p/head", as_bytes_of("x"), nullptr));
+    int life = 0;
+    for (const bool of_a_lease : {true, false}) {
+        for (const auto step : {WriteStep::created, WriteStep::written, WriteStep::synced}) {
+            ChildProcess writer([&](int) {
+                auto options = options_of(folder);
+                options.at_step = [step](WriteStep reached) {
+                    if (reached == step) ::kill(::getpid(), SIGKILL);
+                };
+                auto own = open_directory_control(options).value();
+                if (of_a_lease) return own->open_lease(1h) ? 1 : 2;
+                return own->put(fmt::format("p/e{}/rank/0", life), as_bytes_of("new"), nullptr) ? 1 : 2;
+            });
+            ASSERT_EQ(writer.wait(), -SIGKILL);
+            ++life;
+        }
+    }
+    std::filesystem::create_directories(folder + "/values/p/e9/v1");  // killed before it had made the file
+    // A writer that is only stopped, in the middle of a value of its own, keeps what it has.
+    ChildProcess stopped([&](int news) {
+        auto options = options_of(folder);
+        options.at_step = [news](WriteStep reached) {
+            if (reached != WriteStep::written) return;
+            ChildProcess::tell(news, 'w');
+            ::raise(SIGSTOP);
+        };
+        return open_directory_control(options).value()->put("p/e20/rank/0", as_bytes_of("slow"), nullptr) ? 0 : 1;
+    });
+    stopped.hear();
+    const auto unfinished = [&] {
+        auto names = names_below(folder);
+        std::erase_if(names, [](const std::string& name) { return !name.ends_with(",new"); });
+        return names;
+    };
+    EXPECT_EQ(unfinished().size(), 1u + 3u + 1u) << "each opening of a lease has swept away what was left before it";
+    {
+        const auto lease = control->open_lease(1h);
+        ASSERT_OK(lease);
+        EXPECT_EQ(unfinished(), std::vector<std::string>{"values/p/e20/rank/0,value,new"});
+        EXPECT_FALSE(std::filesystem::exists(folder + "/values/p/e9"));
+        EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder + "/leases"), {}), 1);
+    }
+    stopped.signal(SIGCONT);
+    EXPECT_EQ(stopped.wait(), 0);
+    EXPECT_EQ(text_of(control->read("p/e20/rank/0")), "slow");
+    EXPECT_EQ(text_of(control->read("p/head")), "x");
 }
 
 TEST(ControlProcesses, readers_of_a_writer_that_is_killed_again_and_again_see_whole_values_in_order) {

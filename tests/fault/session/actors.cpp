@@ -3,10 +3,12 @@
 #include "wsync/model/placement.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <csignal>
 #include <ctime>
 #include <filesystem>
 #include <fmt/format.h>
+#include <map>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
@@ -290,6 +292,39 @@ std::vector<std::string> names_in(const std::string& path) {
     for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
     return names;
+}
+
+Json files_now(const Place& place) {
+    auto sockets = names_in(place.sockets);
+    std::erase_if(sockets, [](const std::string& name) { return name.front() == '.'; });  // whose trainer died as it began to listen
+    std::map<std::string, int> control;
+    const std::string folder = place.control.substr(4);
+    std::error_code gone;
+    for (std::filesystem::recursive_directory_iterator at(folder, gone), end; !gone && at != end; at.increment(gone)) {
+        auto name = std::filesystem::relative(at->path(), folder).string();
+        if (name.starts_with("locks/")) continue;  // one of 64, whoever uses it
+        if (name.starts_with("leases/")) name = "leases/#";
+        for (std::size_t i = 0; i + 1 < name.size(); ++i) {
+            if (name[i] != '/' || (name[i + 1] != 'e' && name[i + 1] != 'v')) continue;
+            auto digits = i + 2;
+            while (digits < name.size() && std::isdigit(static_cast<unsigned char>(name[digits]))) ++digits;
+            if (digits > i + 2) name.replace(i + 2, digits - i - 2, "#");
+        }
+        ++control[name];
+    }
+    return {{"sockets", sockets.size()}, {"versions", names_in(place.versions + "/policy").size()}, {"control", control}};
+}
+
+Json files_settled(const Place& place, const Json& wanted) {
+    Json found = files_now(place);
+    int as_before = 0;
+    for (const Deadline patience(kPatience); !patience.expired() && (wanted.is_null() ? as_before < 20 : found != wanted);) {
+        std::this_thread::sleep_for(10ms);
+        auto next = files_now(place);
+        as_before = next == found ? as_before + 1 : 0;
+        found = std::move(next);
+    }
+    return found;
 }
 
 std::vector<std::string> shared_names() {

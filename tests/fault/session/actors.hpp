@@ -79,6 +79,11 @@ private:
 void die_after(std::chrono::microseconds delay);
 // Names in a directory, sorted; nothing when it is not there.
 [[nodiscard]] std::vector<std::string> names_in(const std::string& path);
+// The files that a place holds, of each kind, whatever the numbers in their names: {"sockets", "versions", "control": {NAME: how many}}.
+[[nodiscard]] Json files_now(const Place& place);
+// The same, once it is `wanted` (null: once it does not change any more), or when all patience has ended: what is retired goes behind
+// the trainer's back.
+[[nodiscard]] Json files_settled(const Place& place, const Json& wanted);
 // What /dev/shm has of wsync's (there must be nothing), without the folders of tests.
 [[nodiscard]] std::vector<std::string> shared_names();
 

@@ -25,9 +25,10 @@ std::chrono::microseconds since(Deadline::clock::time_point begin) {
 
 class TrainerKills : public ::testing::TestWithParam<Way> {
 protected:
-    TrainerSetup trainer_setup() {
-        return {.publisher = [this](PublisherOptions& options) {
-                    if (GetParam().transport == "disk") options.version_directory = place_.versions;
+    TrainerSetup trainer_setup() { return trainer_setup(place_); }
+    static TrainerSetup trainer_setup(const Place& place) {
+        return {.publisher = [versions = place.versions](PublisherOptions& options) {
+                    if (GetParam().transport == "disk") options.version_directory = versions;
                 },
                 .session = {}};
     }
@@ -44,6 +45,20 @@ protected:
         EXPECT_OK(receiver.health());
     }
 
+    // The files of a place where a trainer lives that has published often enough for the oldest to go.
+    Json files_with_a_living_trainer(const Place& place, std::uint64_t value, const Json& wanted) {
+        Trainer trainer(place, trainer_setup(place));
+        EXPECT_OK(trainer.open());
+        for (int step = 0; step < 8; ++step) EXPECT_OK(trainer.step(value, static_cast<std::uint64_t>(step)));
+        return files_settled(place, wanted);
+    }
+    // However many trainers died here, it looks as if the one that lives now were the first.
+    void expect_nothing_of_the_dead() {
+        const Place fresh;
+        const auto wanted = files_with_a_living_trainer(fresh, 1, {});
+        EXPECT_EQ(files_with_a_living_trainer(place_, 1, wanted), wanted);
+    }
+
     Place place_;
 };
 
@@ -57,7 +72,8 @@ TEST_P(TrainerKills, at_any_moment_of_a_publication) {
         ASSERT_OK(trainer.step(2, 2));
         whole = since(begin);
     }
-    ReceiverProcess receiver(place_, receiver_setup());
+    std::optional<ReceiverProcess> reader(std::in_place, place_, receiver_setup());
+    auto& receiver = *reader;
     std::uint64_t value = 2;
     int unseen = 0;
     for (int moment = 0; moment < kMoments; ++moment) {
@@ -94,6 +110,8 @@ TEST_P(TrainerKills, at_any_moment_of_a_publication) {
     }
     EXPECT_GT(unseen, 0);
     EXPECT_EQ(shared_names(), std::vector<std::string>{});
+    reader.reset();  // what it reads from disk stays while it does
+    expect_nothing_of_the_dead();
 }
 
 TEST_P(TrainerKills, at_any_moment_of_its_start) {
@@ -104,7 +122,8 @@ TEST_P(TrainerKills, at_any_moment_of_its_start) {
         ASSERT_OK(trainer.open());
         whole = since(begin);
     }
-    ReceiverProcess receiver(place_, receiver_setup());
+    std::optional<ReceiverProcess> reader(std::in_place, place_, receiver_setup());
+    auto& receiver = *reader;
     std::uint64_t value = 0;
     for (int moment = 0; moment < kMoments / 2; ++moment) {
         SCOPED_TRACE(moment);
@@ -123,6 +142,29 @@ TEST_P(TrainerKills, at_any_moment_of_its_start) {
         ASSERT_OK(receiver.sync());
         EXPECT_OK(receiver.serves(value));
     }
+    reader.reset();  // what it reads from disk stays while it does
+    expect_nothing_of_the_dead();
+}
+
+// Twenty lives without a version between them: nothing is swept by a head that moves, and still nothing piles up.
+TEST_P(TrainerKills, again_and_again_before_anything_was_published) {
+    std::chrono::microseconds whole{0};
+    {
+        Trainer trainer(place_, trainer_setup());
+        const auto begin = Deadline::clock::now();
+        ASSERT_OK(trainer.open());
+        whole = since(begin);
+    }
+    std::size_t most = 0;
+    for (int life = 0; life < 20; ++life) {
+        Trainer victim(place_, trainer_setup());
+        (void)victim.open(static_cast<int>((whole * (life + 1) / 20).count()));
+        victim.process().signal(SIGKILL);
+        ASSERT_TRUE(victim.process().join(kPatience));
+        most = std::max(most, files_now(place_)["sockets"].get<std::size_t>());
+    }
+    EXPECT_LE(most, 3u) << "one life's: a link and two slabs";
+    expect_nothing_of_the_dead();
 }
 
 TEST_P(TrainerKills, at_any_moment_of_being_read) {

@@ -271,6 +271,21 @@ TEST(Epoch, OpeningWaitsForALeaseToRunOut) {
     EXPECT_EQ(opened->epoch, 2u);
 }
 
+TEST(Epoch, OlderOnesAreRemovedAndNothingElse) {
+    const auto control = make_in_process_control("old");
+    for (const std::string name : {"policy", "policy2"}) {
+        for (const auto* key : {"/epoch", "/head", "/e8/rank/0", "/e8/v3/1", "/e9/v1/0", "/e10/v1/0", "/e100/rank/0", "/extra/v1", "/e9x/v1"}) {
+            ASSERT_OK(control->put(name + key, as_bytes_of("x"), nullptr));
+        }
+    }
+    remove_older_epochs(*control, "policy", 10);
+    std::vector<std::string> keys;
+    const auto left = control->read("policy").value();
+    for (const auto& entry : left) keys.push_back(entry.key);
+    EXPECT_THAT(keys, ::testing::ElementsAre("policy/e10/v1/0", "policy/e100/rank/0", "policy/e9x/v1", "policy/epoch", "policy/extra/v1", "policy/head"));
+    EXPECT_EQ(control->read("policy2")->size(), 9u);
+}
+
 TEST(Epoch, RecordsThatCantBeReadAreNamed) {
     const auto control = make_in_process_control("broken");
     const Bytes junk(7);
