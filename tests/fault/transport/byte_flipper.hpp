@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <optional>
@@ -45,8 +46,11 @@ public:
     ByteFlipper& operator=(const ByteFlipper&) = delete;
 
     [[nodiscard]] std::uint16_t port() const { return port_; }
-    // For connections that begin from now on. Between connections only.
-    void flip(std::optional<Flip> one) { flip_ = one; }
+    // For connections that begin from now on.
+    void flip(std::optional<Flip> one) {
+        const std::lock_guard lock(mutex_);
+        flip_ = one;
+    }
     // Of the last connection so far.
     [[nodiscard]] std::uint64_t to_client() const { return passed_[1]; }
     [[nodiscard]] std::uint64_t to_server() const { return passed_[0]; }
@@ -69,12 +73,17 @@ private:
             const int on = 1;
             for (const int fd : {client.get(), server.get()}) (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
             passed_[0] = passed_[1] = 0;
-            while (pass(client.get(), server.get())) {
+            const auto flip = next_flip();
+            while (pass(client.get(), server.get(), flip)) {
             }
         }
     }
+    std::optional<Flip> next_flip() {
+        const std::lock_guard lock(mutex_);
+        return flip_;
+    }
     // False when one side has hung up, or nobody is left who wants to be served.
-    bool pass(int client, int server) {
+    bool pass(int client, int server, const std::optional<Flip>& flip) {
         std::array<pollfd, 2> items{pollfd{client, POLLIN, 0}, pollfd{server, POLLIN, 0}};
         (void)wait_ready(items, Deadline::never());
         for (const bool to_client : {false, true}) {
@@ -83,8 +92,8 @@ private:
             const auto got = ::recv(to_client ? server : client, bytes.data(), bytes.size(), 0);
             if (got <= 0) return false;
             auto& passed = passed_[to_client ? 1 : 0];
-            if (flip_ && flip_->to_client == to_client && flip_->offset >= passed && flip_->offset < passed + static_cast<std::uint64_t>(got)) {
-                bytes[flip_->offset - passed] ^= flip_->mask;
+            if (flip && flip->to_client == to_client && flip->offset >= passed && flip->offset < passed + static_cast<std::uint64_t>(got)) {
+                bytes[flip->offset - passed] ^= flip->mask;
             }
             passed += static_cast<std::uint64_t>(got);
             for (ssize_t at = 0; at < got;) {
@@ -99,6 +108,7 @@ private:
     const std::uint16_t server_port_;
     UniqueFd listening_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     std::uint16_t port_ = 0;
+    std::mutex mutex_;
     std::optional<Flip> flip_;
     std::array<std::atomic<std::uint64_t>, 2> passed_{};
     std::thread thread_;
