@@ -128,7 +128,7 @@ void consider_group(const std::string& root, const std::string& directory, bool 
         auto most = text ? number(*text) : std::nullopt;  // "max" is no number
         if (!most) continue;
         auto left = *most - std::min(*most, held);
-        if (!least || left < least->available_bytes) least = MemoryLimit{left, path};
+        if (!least || left < least->available_bytes) least = MemoryLimit{left, *most, path};
     }
 }
 
@@ -139,7 +139,8 @@ std::string gigabytes(std::uint64_t bytes) { return fmt::format("{:.1f} GB", sta
 Result<MemoryLimit> memory_limit_under(const std::string& root) {
     std::optional<MemoryLimit> least;
     if (auto text = read_text(root + "/proc/meminfo")) {
-        if (auto kilobytes = value_of(*text, "MemAvailable:")) least = MemoryLimit{*kilobytes * 1024, "MemAvailable"};
+        const auto total = value_of(*text, "MemTotal:").value_or(0) * 1024;
+        if (auto kilobytes = value_of(*text, "MemAvailable:")) least = MemoryLimit{*kilobytes * 1024, total, "MemAvailable"};
     }
     auto cgroups = read_text(root + "/proc/self/cgroup").value_or("");
     for (const auto& hierarchy : memory_hierarchies(read_text(root + "/proc/self/mountinfo").value_or(""))) {

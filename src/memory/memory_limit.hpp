@@ -10,6 +10,7 @@ namespace wsync {
 
 struct MemoryLimit {
     std::uint64_t available_bytes = 0;
+    std::uint64_t limit_bytes = 0;  // that it is left of: the group's limit, or the machine's memory
     std::string set_by;  // "/sys/fs/cgroup/.../memory.max" or "MemAvailable"
 };
 // The smaller of MemAvailable and what the memory cgroups (v2, v1; every ancestor) leave.

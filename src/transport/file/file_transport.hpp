@@ -38,11 +38,11 @@ struct FileOptions {
 struct FileEngineReport {
     std::string engine;      // "io_uring" or "threads"
     bool direct = false;     // O_DIRECT
-    std::string reason;      // empty when it is io_uring with O_DIRECT: "tmpfs refuses O_DIRECT", "io_uring is blocked here"
+    std::string reason;      // empty when it is io_uring with O_DIRECT: "tmpfs has no device behind it", "io_uring is blocked here"
     std::string filesystem;  // "ext4"
     std::string device;      // "/dev/vda"; what the kernel's mount table has
 
-    // "io_uring, O_DIRECT", "threads, buffered (tmpfs refuses O_DIRECT)"
+    // "io_uring, O_DIRECT", "threads, buffered (tmpfs has no device behind it)"
     [[nodiscard]] std::string name() const;
 };
 

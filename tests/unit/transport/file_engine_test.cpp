@@ -19,7 +19,7 @@ TEST(FileTransport, SaysWhatItUsesAndWhyNotTheBetterWay) {
     EXPECT_FALSE(on_disk.filesystem.empty());
     EXPECT_FALSE(on_disk.device.empty());
     const auto on_tmpfs = describe_file_engine(memory.path()).value();
-    EXPECT_EQ(on_tmpfs.name(), "threads, buffered (tmpfs refuses O_DIRECT)");
+    EXPECT_EQ(on_tmpfs.name(), "threads, buffered (tmpfs has no device behind it)");
     EXPECT_EQ(on_tmpfs.filesystem, "tmpfs");
     FileOptions threads;
     threads.engine = FileEngine::threads;
@@ -27,7 +27,7 @@ TEST(FileTransport, SaysWhatItUsesAndWhyNotTheBetterWay) {
     EXPECT_EQ(describe_file_engine(disk.path(), threads).value().name(), "threads, buffered (O_DIRECT is switched off)");
     FileOptions insists;
     insists.direct = DirectIo::always;
-    EXPECT_THAT(describe_file_engine(memory.path(), insists), HasError(Code::unsupported, "tmpfs refuses O_DIRECT"));
+    EXPECT_THAT(describe_file_engine(memory.path(), insists), HasError(Code::unsupported, "tmpfs has no device behind it"));
     EXPECT_THAT(describe_file_engine(disk / "nowhere"), HasCode(Code::not_found));
     EXPECT_TRUE(std::filesystem::is_empty(disk.path())) << "the trial file stayed";
 }

@@ -434,7 +434,7 @@ TEST(FileTransport, AChannelNamesItsEngine) {
     auto transport = make_file_transport({}).value();
     auto exposure = transport->expose(open_file_region(directory / "f", false).value(), {}).value();
     auto channel = transport->attach(exposure->descriptor(), {}).value();
-    EXPECT_EQ(file_engine_name(*channel), "threads, buffered (tmpfs refuses O_DIRECT)");
+    EXPECT_EQ(file_engine_name(*channel), "threads, buffered (tmpfs has no device behind it)");
 }
 
 TEST(FileTransport, ExposesFilesOnly) {
