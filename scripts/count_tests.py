@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts the tests of ctest's JUnit files: scripts/count_tests.py FILE... Prints "N passed, N failed".
+"""Counts the tests of JUnit files, ctest's and pytest's: scripts/count_tests.py FILE... Prints "N passed, N failed".
 
 A file that is not there stands for one failure (its build or its tests did not run), and so does a test that did not run.
 """
@@ -13,11 +13,18 @@ def count(path):
     except (OSError, ElementTree.ParseError) as problem:
         print(f"count_tests.py: {path}: {problem}", file=sys.stderr)
         return 0, 1
-    passed = sum(case.get("status") == "run" for case in cases)
-    for case in cases:
-        if case.get("status") != "run":
-            print(f"not passed: {case.get('name')} ({case.get('status')})")
+    outcomes = [outcome(case) for case in cases]
+    for case, what in zip(cases, outcomes):
+        if what != "run":
+            print(f"not passed: {case.get('name')} ({what})")
+    passed = outcomes.count("run")
     return passed, len(cases) - passed + (not cases)
+
+
+def outcome(case):
+    """ctest writes a status; pytest only says what went wrong."""
+    wrong = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+    return case.get("status") or (wrong[0] if wrong else "run")
 
 
 def main():

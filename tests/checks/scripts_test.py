@@ -175,6 +175,9 @@ class Counting(unittest.TestCase):
         self.assertEqual(self.count(good, bad), (1, "3 passed, 2 failed"))
         self.assertEqual(self.count(good, None), (1, "2 passed, 1 failed"))
         self.assertEqual(self.count("<testsuite/>"), (1, "0 passed, 1 failed"))
+        wrong = "".join(f'<testcase name="{tag}"><{tag}/></testcase>' for tag in ("failure", "error", "skipped"))
+        pytests = f'<testsuites><testsuite><testcase name="a"><system-out/></testcase>{wrong}</testsuite></testsuites>'
+        self.assertEqual(self.count(good, pytests), (1, "3 passed, 3 failed"))
 
 
 if __name__ == "__main__":
