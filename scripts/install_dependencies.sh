@@ -8,7 +8,7 @@ packages="
     libfmt-dev libcli11-dev nlohmann-json3-dev libxxhash-dev libisal-dev libssl-dev liburing-dev
     libgtest-dev libgmock-dev librapidcheck-dev
     python3 python3-venv unzip"
-if [ "${1:-}" = "--fuzz" ]; then packages="$packages clang-14"; fi
+if [ "${1:-}" = "--fuzz" ]; then packages="$packages clang-14 libclang-rt-14-dev"; fi
 if [ "${1:-}" = "--bench" ]; then packages="$packages libbenchmark-dev"; fi
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
