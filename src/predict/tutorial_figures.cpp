@@ -279,7 +279,7 @@ void TutorialFigures::measure_gather(std::vector<TutorialFigure>& rows, const Me
     rows[2].measured = fmt::format("{} x {:.0f} B = {}", gather.ranks, static_cast<double>(gather.handle_bytes) / std::max(gather.ranks, 1u),
                                    bytes_text(static_cast<double>(gather.handle_bytes)));
     rows.push_back({"shards there to loaded, with a gather", "-", "-", {}, fmt::format("{} for {}", fine_duration_text(gather.gathered_seconds), bytes_text(static_cast<double>(gather.model_bytes))), {}});
-    rows.push_back({"shard to shard, by plan", "-", "-", {}, fmt::format("{} for {}", fine_duration_text(gather.direct_seconds), bytes_text(static_cast<double>(gather.model_bytes))), {}});
+    rows.push_back({"asking to loaded, by plan, no gather", "-", "-", {}, fmt::format("{} for {}", fine_duration_text(gather.direct_seconds), bytes_text(static_cast<double>(gather.model_bytes))), {}});
 }
 
 std::vector<TutorialFigure> TutorialFigures::timeline_figures(const Timeline& line) const {

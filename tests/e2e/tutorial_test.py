@@ -271,7 +271,7 @@ class Tutorial(Case):
         self.assertTrue(handle["bytes moved"]["measured"].startswith("0 of "), handle["bytes moved"])
         verl = sections["verl"]["tables"][0]["figures"]
         self.assertGreater(verl[0]["measured_seconds"], 0)
-        self.assertEqual([figure["label"] for figure in verl[3:]], ["shards there to loaded, with a gather", "shard to shard, by plan"])
+        self.assertEqual([figure["label"] for figure in verl[3:]], ["shards there to loaded, with a gather", "asking to loaded, by plan, no gather"])
         for section in ("timeline-cuda_ipc", "timeline-nccl_ib"):
             self.assertIsNotNone(sections[section]["tables"][0]["figures"][-2]["measured_seconds"])
         self.assertNotIn("run wsync bench", json.dumps(document["sections"]))
