@@ -6,9 +6,13 @@
 #pragma once
 
 #include "kernels/kernel_set.hpp"
+#include "kernels/variants.hpp"
 
 #include <cstdint>
 #include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #ifndef XXH_INLINE_ALL
 #error "steps.hpp needs <xxhash.h> with XXH_INLINE_ALL"
@@ -111,8 +115,8 @@ inline Digest bf16_digest(std::byte* to, const std::byte* from, std::size_t valu
 }
 
 template <CopyStep kCopy, CopyEnd kEnd>
-constexpr KernelSet kernel_set(std::string_view name) noexcept {
-    return {name, copy_flat<kCopy, kEnd>, copy_digest_flat<kCopy, kEnd>, digest_flat, rows_digest<kCopy, kEnd>, bf16_digest};
+constexpr KernelSet kernel_set(std::string_view name, bool streams = false) noexcept {
+    return {name, copy_flat<kCopy, kEnd>, copy_digest_flat<kCopy, kEnd>, digest_flat, rows_digest<kCopy, kEnd>, bf16_digest, streams};
 }
 
 // The copies that need no wide unit.
@@ -125,6 +129,28 @@ inline void end_nothing() noexcept {}
 inline void step_movsb(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
     asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
 }
+
+// Past the caches: `kStream` moves kLines lines into aligned ones that are not read first; the ends go the usual way.
+constexpr std::size_t kLine = 64;
+constexpr std::size_t kAhead = 1024;  // prefetch distance
+using StreamLines = void (*)(std::byte* to, const std::byte* from) noexcept;
+
+template <StreamLines kStream, std::size_t kLines>
+void step_stream(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    if (bytes < kernels::kMinStreamBytes) return step_memcpy(to, from, bytes);
+    const auto head = (kLine - reinterpret_cast<std::uintptr_t>(to) % kLine) % kLine;
+    step_memcpy(to, from, head);
+    to += head;
+    from += head;
+    bytes -= head;
+    for (; bytes >= kLines * kLine; bytes -= kLines * kLine, to += kLines * kLine, from += kLines * kLine) {
+        // Past the end of the source a prefetch is only a hint that comes to nothing.
+        for (std::size_t line = 0; line < kLines; ++line) _mm_prefetch(reinterpret_cast<const char*>(from) + kAhead + line * kLine, _MM_HINT_T0);
+        kStream(to, from);
+    }
+    step_memcpy(to, from, bytes);
+}
+inline void end_stream() noexcept { _mm_sfence(); }
 #endif
 
 }  // namespace
