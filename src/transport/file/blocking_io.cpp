@@ -84,6 +84,13 @@ Status move_run(Run& run, Op op, const OpenFile& file) {
 
 bool wants_one_digest(const Piece& p) { return p.job->transfer.want_digest && p.job->transfer.rows == 1 && p.whole(); }
 
+// The digest where the piece is all of its job.
+std::optional<Digest> put_in_place(const Piece& p, const std::byte* from, const KernelSet& kernels) {
+    if (wants_one_digest(p)) return kernels.copy_digest(p.memory, from, p.bytes);
+    kernels.copy(p.memory, from, p.bytes);
+    return std::nullopt;
+}
+
 }  // namespace
 
 Outcome outcome_of(std::int64_t result, std::uint64_t moved, std::uint64_t wanted, bool direct) noexcept {
@@ -141,10 +148,22 @@ Status write_fully(const OpenFile& file, int fd, const std::byte* from, std::uin
     return {};
 }
 
-void run_buffered(const Chunk& chunk, const OpenFile& file, const KernelSet& kernels, JobTable& jobs) {
+void run_buffered(const Chunk& chunk, const OpenFile& file, const KernelSet& kernels, JobTable& jobs, std::byte* window) {
     for (std::size_t i = 0; i < chunk.pieces.size();) {
         Run run = next_run(chunk, i);
         i += run.count;
+        if (window != nullptr && chunk.op == Op::read && run.bytes <= kWindowBytes) {
+            const Status read = read_fully(file, file.buffered_fd, window, run.bytes, run.offset);
+            for (std::size_t k = run.first; k < i; ++k) {
+                const Piece& p = chunk.pieces[k];
+                if (read) {
+                    jobs.settle(p, put_in_place(p, window + (p.file_offset - run.offset), kernels));
+                } else {
+                    jobs.fail(p, read.error());
+                }
+            }
+            continue;
+        }
         // Digested before it is written: the kernel's copy then finds it in cache.
         if (chunk.op == Op::write)
             for (std::size_t k = run.first; k < i; ++k) jobs.digest_source(chunk.pieces[k]);
@@ -167,12 +186,7 @@ void deliver(const Chunk& chunk, const KernelSet& kernels, JobTable& jobs) {
         std::optional<Digest> digest;
         if (chunk.op == Op::read) {
             if (chunk.slot != nullptr) {
-                const std::byte* from = chunk.slot + (p.file_offset - chunk.offset);
-                if (wants_one_digest(p)) {
-                    digest = kernels.copy_digest(p.memory, from, p.bytes);
-                } else {
-                    kernels.copy(p.memory, from, p.bytes);
-                }
+                digest = put_in_place(p, chunk.slot + (p.file_offset - chunk.offset), kernels);
             } else if (wants_one_digest(p)) {
                 digest = kernels.digest(p.memory, p.bytes);
             }

@@ -84,8 +84,9 @@ bool ChunkPlanner::direct_capable(const Cursor& c, std::uint64_t at_least) const
 }
 
 // Appends pieces up to the file offset `end_limit`, as long as each begins at or at most `max_gap` behind the end of the
-// one before. `stop_at_direct`: not beyond the beginning of a long run that needs no slot.
-void ChunkPlanner::gather(Chunk& chunk, Cursor& c, std::uint64_t end_limit, std::uint64_t max_gap, bool stop_at_direct) const {
+// one before. `stop`: before_direct, not beyond the beginning of a long run that needs no slot; before_cut, only the first piece
+// is cut at the limit.
+void ChunkPlanner::gather(Chunk& chunk, Cursor& c, std::uint64_t end_limit, std::uint64_t max_gap, Stop stop) const {
     while (!at_end(c)) {
         Piece p = piece(c);
         if (p.job->transfer.op != chunk.op) break;
@@ -93,7 +94,8 @@ void ChunkPlanner::gather(Chunk& chunk, Cursor& c, std::uint64_t end_limit, std:
             const Piece& last = chunk.pieces.back();
             if (p.file_offset < last.file_end() || p.file_offset - last.file_end() > max_gap) break;
             const bool new_run = p.memory != last.memory + last.bytes || p.file_offset != last.file_end();
-            if (stop_at_direct && new_run && direct_capable(c, 4 * options_.min_direct_bytes)) break;
+            if (stop == Stop::before_cut && p.file_end() > end_limit) break;
+            if (stop == Stop::before_direct && new_run && direct_capable(c, 4 * options_.min_direct_bytes)) break;
         }
         if (p.file_offset >= end_limit) break;
         p.bytes = std::min(p.bytes, end_limit - p.file_offset);
@@ -107,7 +109,7 @@ Chunk ChunkPlanner::take(Cursor c, Route route, std::uint64_t bytes) {
     Chunk chunk;
     chunk.op = first.job->transfer.op;
     chunk.route = route;
-    gather(chunk, c, first.file_offset + bytes, 0, false);
+    gather(chunk, c, first.file_offset + bytes, 0, Stop::at_limit);
     chunk.offset = first.file_offset;
     chunk.bytes = chunk.payload_end() - chunk.offset;
     commit(c);
@@ -123,12 +125,12 @@ Chunk ChunkPlanner::next() {
         return take(c, Route::buffered, options_.write_bytes);
     }
     if (!options_.direct || options_.ask_resident) {
-        // Block-aligned ends, so that what follows may be read directly again.
+        // Pieces stay whole, so that a block's digest is taken while it is in cache.
         Chunk chunk;
         chunk.op = op;
         chunk.route = Route::buffered;
         Cursor end = c;
-        gather(chunk, end, down(first.file_offset, options_.block_bytes) + options_.read_bytes, options_.max_gap_bytes, false);
+        gather(chunk, end, down(first.file_offset, options_.block_bytes) + options_.read_bytes, options_.max_gap_bytes, Stop::before_cut);
         chunk.offset = first.file_offset;
         chunk.bytes = chunk.payload_end() - chunk.offset;
         if (!options_.direct || resident_(chunk.offset, chunk.bytes)) {
@@ -157,7 +159,7 @@ Chunk ChunkPlanner::next_direct_read(Cursor c) {
     Chunk chunk;
     chunk.op = Op::read;
     chunk.route = Route::bounce;
-    gather(chunk, c, bounce_end, options_.max_gap_bytes, true);
+    gather(chunk, c, bounce_end, options_.max_gap_bytes, Stop::before_direct);
     chunk.offset = begin;
     chunk.bytes = up(chunk.payload_end(), block) - begin;
     commit(c);
@@ -178,7 +180,7 @@ Chunk ChunkPlanner::next_direct_write(Cursor c) {
     Chunk chunk;
     chunk.op = Op::write;
     Cursor end = c;
-    gather(chunk, end, first.file_offset + options_.bounce_bytes, 0, true);
+    gather(chunk, end, first.file_offset + options_.bounce_bytes, 0, Stop::before_direct);
     const std::uint64_t run = chunk.payload_end() - first.file_offset;
     const std::uint64_t body = down(run, block);
     if (body >= options_.min_direct_bytes) return take(c, Route::bounce, body);

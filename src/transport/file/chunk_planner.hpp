@@ -70,7 +70,8 @@ private:
     [[nodiscard]] std::uint64_t stretch(Cursor c, std::uint64_t limit) const;
     [[nodiscard]] bool same_phase(const Piece& p) const;
     [[nodiscard]] bool direct_capable(const Cursor& c, std::uint64_t at_least) const;
-    void gather(Chunk& chunk, Cursor& c, std::uint64_t end_limit, std::uint64_t max_gap, bool stop_at_direct) const;
+    enum class Stop : std::uint8_t { at_limit, before_cut, before_direct };
+    void gather(Chunk& chunk, Cursor& c, std::uint64_t end_limit, std::uint64_t max_gap, Stop stop) const;
     void commit(const Cursor& c);
     [[nodiscard]] Chunk next_direct_read(Cursor c);
     [[nodiscard]] Chunk next_direct_write(Cursor c);

@@ -19,6 +19,7 @@ constexpr std::size_t kMaxRequests = 64;               // under way in the ring
 constexpr std::size_t kMaxJobs = 4096;                 // accepted and not completed
 constexpr std::uint64_t kMaxBounceBytes = 64ull << 20;
 constexpr std::size_t kMaxBounceSlots = 8;
+constexpr unsigned kMaxWorkers = 64;
 constexpr std::uint64_t kInlineBytes = 256 << 10;      // a cached read or small write that is not worth waking a thread
 
 PlannerOptions planner_options(const FileOptions& options, const DirectRules& rules, const FileEngineReport& report) {
@@ -35,7 +36,7 @@ PlannerOptions planner_options(const FileOptions& options, const DirectRules& ru
 
 // Where threads take the place of io_uring, a network wants many requests and a memory file system no more than processors.
 unsigned thread_count(const FileOptions& options, const FileSystemFacts& facts, const FileEngineReport& report) {
-    if (options.threads != 0) return std::min(options.threads, 64u);
+    if (options.threads != 0) return std::min(options.threads, kMaxWorkers);
     if (report.engine == "io_uring" || facts.memory) return 2;
     return facts.network ? 16 : 8;
 }
@@ -64,6 +65,7 @@ FileChannel::FileChannel(const FileOptions& options, const FileIdentity& identit
       planner_(planner_options(options, rules, report_),
                [this](std::uint64_t offset, std::uint64_t bytes) { return resident(buffered_.get(), offset, bytes); }),
       bounce_(options.chunk_bytes, std::min<std::size_t>(kMaxBounceSlots, kMaxBounceBytes / options.chunk_bytes), options.ledger),
+      window_pool_(kWindowBytes, kMaxWorkers, options.ledger),
       max_bytes_under_way_(options.queue_depth * options.chunk_bytes),
       worker_threads_(thread_count(options, facts, report_)) {
     // Readahead is ours; it would also spoil the question whether a range is cached.
@@ -158,7 +160,7 @@ bool FileChannel::start(Chunk& chunk) {
         // Without O_DIRECT we don't know what is cached: then only a single small one.
         const bool alone = planner_.empty() && worker_chunks_ == 0;
         if (chunk.bytes <= kInlineBytes && (report_.direct || alone)) {
-            run_buffered(chunk, file_, kernels_, jobs_);
+            run_buffered(chunk, file_, kernels_, jobs_, nullptr);
             return true;
         }
         if (!has_room(chunk, false)) return false;
@@ -233,10 +235,17 @@ void FileChannel::start_in_worker(Chunk chunk) {
         }
         workers_ = *std::move(workers);
     }
+    const bool cached_read = chunk.route == Route::buffered && chunk.op == Op::read;
+    if (cached_read && windows_.empty()) {
+        // Copies that don't store past the caches gain nothing from a window. Without memory for one it goes without.
+        windows_.resize(worker_threads_, nullptr);
+        if (kernels_.streams)
+            for (std::byte*& window : windows_) window = window_pool_.take().value_or(nullptr);
+    }
     ++worker_chunks_;
-    workers_->post([this, owned = std::make_shared<const Chunk>(std::move(chunk))] {
+    workers_->post([this, owned = std::make_shared<const Chunk>(std::move(chunk)), cached_read](unsigned thread) {
         if (owned->route == Route::buffered) {
-            run_buffered(*owned, file_, kernels_, jobs_);
+            run_buffered(*owned, file_, kernels_, jobs_, cached_read ? windows_[thread] : nullptr);
         } else {
             run_direct(*owned);
         }

@@ -58,7 +58,7 @@ private:
     const KernelSet& kernels_;
     JobTable jobs_;
     ChunkPlanner planner_;
-    BouncePool bounce_;
+    BouncePool bounce_, window_pool_;
     std::uint64_t max_bytes_under_way_;
     unsigned worker_threads_;
     bool write_prepared_ = false, closed_ = false;
@@ -84,6 +84,7 @@ private:
     std::vector<std::byte*> finished_;           // by the workers: their slots, null where there was none; guarded
 
     std::unique_ptr<Ring> ring_;                 // made at the first request
+    std::vector<std::byte*> windows_;            // one a worker; null: cached reads go right into place
     std::unique_ptr<WorkerPool> workers_;        // as well; destroyed first
 };
 

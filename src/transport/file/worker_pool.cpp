@@ -14,7 +14,7 @@ Result<std::unique_ptr<WorkerPool>> WorkerPool::start(unsigned threads) {
     std::string trouble;
     for (unsigned i = 0; i < threads; ++i) {
         try {
-            pool->threads_.emplace_back([raw = pool.get()] { raw->run(); });
+            pool->threads_.emplace_back([raw = pool.get(), i] { raw->run(i); });
         } catch (const std::system_error& e) {
             trouble = e.what();
             break;
@@ -34,7 +34,7 @@ WorkerPool::~WorkerPool() {
     for (auto& thread : threads_) thread.join();
 }
 
-void WorkerPool::post(std::function<void()> work) {
+void WorkerPool::post(Work work) {
     {
         const std::lock_guard lock(mutex_);
         queue_.push_back(std::move(work));
@@ -42,7 +42,7 @@ void WorkerPool::post(std::function<void()> work) {
     ready_.notify_one();
 }
 
-void WorkerPool::run() {
+void WorkerPool::run(unsigned thread) {
     std::unique_lock lock(mutex_);
     for (;;) {
         ready_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
@@ -50,7 +50,7 @@ void WorkerPool::run() {
         auto work = std::move(queue_.front());
         queue_.pop_front();
         lock.unlock();
-        work();
+        work(thread);
         lock.lock();
     }
 }

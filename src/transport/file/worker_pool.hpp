@@ -21,15 +21,17 @@ public:
     WorkerPool(const WorkerPool&) = delete;
     WorkerPool& operator=(const WorkerPool&) = delete;
 
-    void post(std::function<void()> work);
+    // Called with the number of the thread that does it, from 0 on.
+    using Work = std::function<void(unsigned)>;
+    void post(Work work);
 
 private:
     WorkerPool() = default;
-    void run();
+    void run(unsigned thread);
 
     std::mutex mutex_;
     std::condition_variable ready_;
-    std::deque<std::function<void()>> queue_;
+    std::deque<Work> queue_;
     bool stopping_ = false;
     std::vector<std::thread> threads_;
 };
