@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 CMAKE_QUIET = > /dev/null
 
-.PHONY: help deps build demo test check bench bench-peers fuzz asan tsan gpu-check docs clean
+.PHONY: help deps build demo test check bench bench-bars bench-peers fuzz asan tsan gpu-check docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -34,6 +34,11 @@ bench: deps ## measure every way on this machine, beside its limits
 	@cmake --preset release $(CMAKE_QUIET)
 	@cmake --build --preset release -j $(JOBS) --target wsync_tool
 	@build/bin/wsync bench
+
+bench-bars: deps ## judge every bar of speed and memory on this machine; BARS="--output FILE" and other options
+	@cmake --preset release $(CMAKE_QUIET)
+	@cmake --build --preset release -j $(JOBS) --target wsync_tool
+	@bench/bars.py $(BARS)
 
 bench-peers: deps ## wsync beside the tools of today: the same bytes, the same rounds; PEERS="--quick" and other options
 	@cmake --preset release $(CMAKE_QUIET)
