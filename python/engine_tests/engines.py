@@ -108,14 +108,6 @@ class Server:
         except OSError:
             return False
 
-    def generate(self, ids: list[int], count: int = 24) -> dict[str, Any]:
-        """Token ids in, token ids out: {"token_ids": [...], "weight_versions": [...]}."""
-        body = {"token_ids": ids, "sampling_params": {"temperature": 0, "max_tokens": count, "ignore_eos": True, "detokenize": False}}
-        request = urllib.request.Request(f"{self.url}/inference/v1/generate", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            choice: dict[str, Any] = json.loads(answer.read())["choices"][0]
-        return choice
-
     def close(self) -> None:
         self.process.terminate()
         self.process.wait(60)
