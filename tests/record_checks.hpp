@@ -27,18 +27,19 @@ void refuses_another_length(const Bytes& bytes, Decode decode) {
     EXPECT_THAT(decode(std::span<const std::byte>(longer)), HasCode(Code::corrupt));
 }
 
-// The record's kind is at `at`: a newer minor may have appended something, a newer major is refused, naming both sides.
+// The record's kind is at `at`: a newer minor may have appended something, a major newer than `newest` is refused, naming
+// both sides.
 template <class Decode>
-void follows_the_version_rule(const Bytes& bytes, std::size_t at, Decode decode) {
+void follows_the_version_rule(const Bytes& bytes, std::size_t at, Decode decode, int newest = 1) {
     Bytes changed = bytes;
     changed.push_back(std::byte{0});
     changed[at + 6] = std::byte{9};
     EXPECT_OK(decode(std::span<const std::byte>(changed)));
     changed.pop_back();
     EXPECT_OK(decode(std::span<const std::byte>(changed)));
-    changed[at + 4] = std::byte{2};
-    EXPECT_THAT(decode(std::span<const std::byte>(changed)), HasError(Code::unsupported, "2.9"));
-    EXPECT_THAT(decode(std::span<const std::byte>(changed)), HasError(Code::unsupported, "reads 1.x"));
+    changed[at + 4] = static_cast<std::byte>(newest + 1);
+    EXPECT_THAT(decode(std::span<const std::byte>(changed)), HasError(Code::unsupported, std::to_string(newest + 1) + ".9"));
+    EXPECT_THAT(decode(std::span<const std::byte>(changed)), HasError(Code::unsupported, "reads " + std::to_string(newest) + ".x"));
     changed[at + 4] = std::byte{0};
     EXPECT_THAT(decode(std::span<const std::byte>(changed)), HasError(Code::unsupported, "0.9"));
     changed[at] = std::byte{'X'};

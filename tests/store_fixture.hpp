@@ -9,6 +9,7 @@
 #include "transport/file/file_transport.hpp"
 #include "verify/block_digests.hpp"
 
+#include <algorithm>
 #include <fcntl.h>
 #include <fstream>
 #include <unistd.h>
@@ -46,14 +47,14 @@ struct Weights {
     std::vector<Region> regions;
 };
 
-inline std::vector<TensorSpec> small_model() {
+inline std::vector<TensorSpec> small_tensors() {
     return {{"embed", DType::bf16, {1000, 300}}, {"layer.0.weight", DType::f32, {400, 700}}, {"layer.0.bias", DType::f32, {700}},
             {"scale", DType::f32, {}},           {"nothing", DType::f32, {0, 5}},            {"head", DType::bf16, {300, 1000}}};
 }
 
 // Everything a store test needs: a directory, the file system with the file transport, the weights.
 struct StoreFixture : ::testing::Test {
-    StoreFixture() : transport(make_file_transport({}).value()), files(make_file_system(transport.get())), weights(small_model()) {}
+    StoreFixture() : transport(make_file_transport({}).value()), files(make_file_system(transport.get())), weights(small_tensors()) {}
 
     [[nodiscard]] WriteVersionOptions options(std::uint64_t number, std::uint64_t epoch = 1) const {
         WriteVersionOptions o;
@@ -84,6 +85,14 @@ struct StoreFixture : ::testing::Test {
     std::unique_ptr<FileSystem> files;
     Weights weights;
 };
+
+// Of the entries of a directory, sorted.
+inline std::vector<std::string> entry_names(const std::string& path) {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(path)) names.push_back(entry.path().filename().string());
+    std::sort(names.begin(), names.end());
+    return names;
+}
 
 inline std::string text_of_file(const std::string& path) {
     std::ifstream in(path, std::ios::binary);

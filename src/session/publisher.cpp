@@ -17,9 +17,15 @@ struct Publisher::Impl {
 
     [[nodiscard]] VersionSink sink(const PublishOptions& options) const {
         if (!versions || !options.save) return {};
-        return [this, &options](const Version& version, const Placement& placement, const Region& slab, const BlockDigests& digests) {
-            return versions->write(version, {&publication->options().layout, &placement, std::span(&slab, 1), &digests}, options.new_files);
+        VersionSink sink;
+        sink.write = [this, &options](const Version& version, const Placement& placement, const Region& slab, const BlockDigests& digests) {
+            const auto& own = publication->options();
+            return versions->write(version, {&own.layout, &placement, std::span(&slab, 1), &digests, own.rank}, options.new_files);
         };
+        if (publication->options().world > 1) {
+            sink.commit = [this](const Version& version, std::span<const Digest> lists, Deadline deadline) { return versions->commit(version, lists, deadline); };
+        }
+        return sink;
     }
 };
 
@@ -129,14 +135,11 @@ Result<Publisher> Session::publisher(const PublisherOptions& options) {
                                .within(fmt::format("opening \"{}\" for publication", options.name)));
     made->publication = std::move(opened);
     if (!options.version_directory.empty()) {
-        if (options.world != 1) {
-            return Error{Code::unsupported, "versions of several ranks are not written to disk: publish from one rank, or leave version_directory empty", {}};
-        }
         WriteVersionOptions versions;
         versions.root = options.version_directory;
         versions.keep = options.keep_versions;
         versions.recycle = options.recycle_versions;
-        WSYNC_TRY(made->versions, VersionDirectory::make(std::move(versions), *impl_->kernels, &impl_->ledger));
+        WSYNC_TRY(made->versions, VersionDirectory::make(std::move(versions), options.world > 1 ? made->publication->group() : "", *impl_->kernels, &impl_->ledger));
     }
     return Publisher(std::move(made));
 }

@@ -7,16 +7,21 @@
 
 namespace wsync {
 
-Result<std::unique_ptr<VersionDirectory>> VersionDirectory::make(WriteVersionOptions options, const KernelSet& kernels, MemoryLedger* ledger) {
+Result<std::unique_ptr<VersionDirectory>> VersionDirectory::make(WriteVersionOptions options, const std::string& group, const KernelSet& kernels,
+                                                                 MemoryLedger* ledger) {
     FileOptions file_options;
     file_options.kernels = &kernels;
     file_options.ledger = ledger;
     WSYNC_TRY(auto bulk, make_file_transport(file_options));
-    return std::unique_ptr<VersionDirectory>(new VersionDirectory(std::move(options), std::move(bulk)));
+    return std::unique_ptr<VersionDirectory>(new VersionDirectory(std::move(options), group, std::move(bulk)));
 }
 
-VersionDirectory::VersionDirectory(WriteVersionOptions options, std::unique_ptr<Transport> bulk)
-    : options_(std::move(options)), bulk_(std::move(bulk)), files_(make_file_system(bulk_.get())), writer_(*files_) {}
+VersionDirectory::VersionDirectory(WriteVersionOptions options, const std::string& group, std::unique_ptr<Transport> bulk)
+    : options_(std::move(options)), bulk_(std::move(bulk)), files_(make_file_system(bulk_.get())), writer_(*files_) {
+    if (group.empty()) return;
+    group_ = std::make_unique<GroupVersionWriter>(*files_, group);
+    retires_ = false;
+}
 
 VersionDirectory::~VersionDirectory() { await_retired(); }
 
@@ -30,11 +35,23 @@ Result<std::string> VersionDirectory::write(const Version& version, const Versio
     write.version = version;
     write.new_files = new_files;
     write.keep = 0;  // see retire
+    if (group_) {
+        retires_ = false;
+        WSYNC_TRY(auto part, group_->write(write, content));
+        return part.path;
+    }
     WSYNC_TRY(auto written, writer_.write(write, content));
     return written.path;
 }
 
+Status VersionDirectory::commit(const Version& version, std::span<const Digest> lists, Deadline deadline) {
+    WSYNC_TRY(const auto committed, group_->commit(version.digest, lists, deadline));
+    retires_ = retires_ || committed.here;
+    return {};
+}
+
 void VersionDirectory::retire(const std::string& name) {
+    if (!retires_) return;
     const auto work = [this, directory = options_.root + "/" + name] {
         [[maybe_unused]] const auto notes = retire_versions(*files_, directory, options_.keep, options_.recycle);
     };

@@ -12,12 +12,14 @@
 
 namespace wsync {
 
-// A range of a file and the memory it comes from or goes to.
+// A range of a file, or rows of one, and the memory they come from or go to, where they lie packed.
 struct FileRange {
-    std::uint64_t offset = 0;             // in the file
+    std::uint64_t offset = 0;             // in the file, of the first row
     const Region* memory = nullptr;       // host memory; borrowed for the call
     std::uint64_t memory_offset = 0;
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0;              // of all rows
+    std::uint64_t rows = 1;               // of bytes / rows each, their beginnings in the file `stride` bytes apart
+    std::uint64_t stride = 0;
 };
 
 struct DirectoryEntry {

@@ -8,16 +8,16 @@
 
 namespace wsync {
 
-Result<std::optional<Pin>> Pin::lock(const std::string& directory, int operation) {
+Result<std::optional<Pin>> Pin::lock(const std::string& directory, std::string_view lock_file, int operation) {
     UniqueFd inside(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!inside) return errno_error(errno, fmt::format("opening the directory {}", directory));
     struct stat opened {}, now {};
     if (::fstat(inside.get(), &opened) != 0) return errno_error(errno, fmt::format("fstat of {}", directory));
     // A network file system wants a writable descriptor for an exclusive lock, and readers may have no other right.
     const int access = operation == LOCK_EX ? O_RDWR : O_RDONLY;
-    UniqueFd fd(::openat(inside.get(), kLockFile.data(), access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    UniqueFd fd(::openat(inside.get(), lock_file.data(), access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (!fd) {
-        if (errno != ENOENT) return errno_error(errno, fmt::format("opening {}/{}", directory, kLockFile));
+        if (errno != ENOENT) return errno_error(errno, fmt::format("opening {}/{}", directory, lock_file));
         fd = std::move(inside);
     }
     int result;
@@ -35,11 +35,19 @@ Result<std::optional<Pin>> Pin::lock(const std::string& directory, int operation
 }
 
 Result<Pin> Pin::shared(const std::string& directory) {
-    WSYNC_TRY(auto pin, lock(directory, LOCK_SH));
+    WSYNC_TRY(auto pin, lock(directory, kLockFile, LOCK_SH));
     if (!pin) return Error{Code::unavailable, fmt::format("{} is being written or recycled by its publisher: take a newer version", directory)};
     return *std::move(pin);
 }
 
-Result<std::optional<Pin>> Pin::try_exclusive(const std::string& directory) { return lock(directory, LOCK_EX); }
+Result<std::optional<Pin>> Pin::try_exclusive(const std::string& directory, std::string_view lock_file) {
+    return lock(directory, lock_file, LOCK_EX);
+}
+
+Result<Pin> Pin::downgrade(Pin exclusive, const std::string& directory) {
+    // The kernel lets go of the one lock before it takes the other: a new pin looks whether the directory is still there.
+    { const Pin ended = std::move(exclusive); }
+    return shared(directory);
+}
 
 }  // namespace wsync

@@ -14,6 +14,8 @@
 namespace wsync {
 
 inline constexpr std::string_view kLockFile = "wsync.lock";
+// In the workspace of several ranks: who has it makes their version visible.
+inline constexpr std::string_view kCommitLockFile = "wsync.commit";
 
 class Pin {
 public:
@@ -21,11 +23,14 @@ public:
     // {unavailable}: it is being written or recycled.
     [[nodiscard]] static Result<Pin> shared(const std::string& directory);
     // Nothing: somebody reads or writes it.
-    [[nodiscard]] static Result<std::optional<Pin>> try_exclusive(const std::string& directory);
+    [[nodiscard]] static Result<std::optional<Pin>> try_exclusive(const std::string& directory, std::string_view lock_file = kLockFile);
+    // An exclusive pin becomes a shared one, of the directory under its present name. Error{not_found}: somebody took the
+    // directory away in between.
+    [[nodiscard]] static Result<Pin> downgrade(Pin exclusive, const std::string& directory);
 
 private:
     explicit Pin(UniqueFd fd) : fd_(std::move(fd)) {}
-    static Result<std::optional<Pin>> lock(const std::string& directory, int operation);
+    static Result<std::optional<Pin>> lock(const std::string& directory, std::string_view lock_file, int operation);
     UniqueFd fd_;
 };
 

@@ -53,7 +53,18 @@ Status check(const FileRange& range) {
         return Error{Code::invalid_argument, fmt::format("a range of {} bytes at {} lies outside a region of {}", range.bytes, range.memory_offset,
                                                          range.memory->bytes)};
     }
+    if (range.rows == 0 || range.bytes % range.rows != 0) {
+        return Error{Code::invalid_argument, fmt::format("{} bytes are not {} rows", range.bytes, range.rows)};
+    }
     return {};
+}
+
+// Whether every row of the range lies inside a file of so many bytes.
+bool inside(const FileRange& range, std::uint64_t file_bytes) {
+    const std::uint64_t row_bytes = range.bytes / range.rows;
+    if (range.offset > file_bytes || row_bytes > file_bytes - range.offset) return false;
+    const std::uint64_t room = file_bytes - range.offset - row_bytes;
+    return range.rows == 1 || range.stride <= room / (range.rows - 1);
 }
 
 class PosixFileSystem final : public FileSystem {
@@ -102,9 +113,10 @@ Result<std::vector<Digest>> PosixFileSystem::move(Op op, const std::string& path
     const auto total = std::accumulate(ranges.begin(), ranges.end(), std::uint64_t{0}, [](auto sum, const FileRange& r) { return sum + r.bytes; });
     WSYNC_TRY(const auto file, open_file_region(path, op == Op::write));
     for (const FileRange& range : ranges) {
-        if (range.offset > file.bytes || range.bytes > file.bytes - range.offset) {
+        if (!inside(range, file.bytes)) {
+            const std::uint64_t end = range.offset + (range.rows - 1) * range.stride + range.bytes / range.rows;
             return Error{op == Op::read ? Code::corrupt : Code::invalid_argument,
-                         fmt::format("{} has {} bytes; bytes {} to {} were asked for", path, file.bytes, range.offset, range.offset + range.bytes)};
+                         fmt::format("{} has {} bytes; bytes {} to {} were asked for", path, file.bytes, range.offset, end)};
         }
     }
     if (bulk_ == nullptr || total < kPlainBytes) return move_plainly(op, file, ranges);
@@ -116,11 +128,13 @@ Result<std::vector<Digest>> PosixFileSystem::move_plainly(Op op, const Region& f
     digests.reserve(ranges.size());
     for (const FileRange& range : ranges) {
         std::byte* memory = range.memory->address + range.memory_offset;
+        const std::uint64_t row_bytes = range.bytes / range.rows;
         for (std::uint64_t moved = 0; moved < range.bytes;) {
-            const auto offset = static_cast<off_t>(range.offset + moved);
+            const std::uint64_t in_row = moved % row_bytes;
+            const auto offset = static_cast<off_t>(range.offset + moved / row_bytes * range.stride + in_row);
             const ssize_t n = retrying([&] {
-                return op == Op::read ? ::pread(file.fd, memory + moved, range.bytes - moved, offset)
-                                      : ::pwrite(file.fd, memory + moved, range.bytes - moved, offset);
+                return op == Op::read ? ::pread(file.fd, memory + moved, row_bytes - in_row, offset)
+                                      : ::pwrite(file.fd, memory + moved, row_bytes - in_row, offset);
             });
             if (n < 0) return errno_error(errno, fmt::format("{} {} at offset {}", op == Op::read ? "reading" : "writing", file.path, offset));
             if (n == 0) return Error{Code::corrupt, fmt::format("{} ended at offset {}: somebody truncated it", file.path, offset)};
@@ -143,7 +157,10 @@ Result<std::vector<Digest>> PosixFileSystem::move_in_bulk(Op op, const Region& f
         t.remote_offset = ranges[i].offset;
         t.local = ranges[i].memory;
         t.local_offset = ranges[i].memory_offset;
-        t.row_bytes = ranges[i].bytes;
+        t.row_bytes = ranges[i].bytes / ranges[i].rows;
+        t.rows = ranges[i].rows;
+        t.remote_stride = ranges[i].stride;
+        t.local_stride = t.row_bytes;
         t.want_digest = true;
         t.ticket = i;
     }

@@ -4,6 +4,7 @@
 #include "store/file_system.hpp"
 #include "store/pin.hpp"
 #include "store/version_path.hpp"
+#include "wsync/base/deadline.hpp"
 
 #include <functional>
 
@@ -18,11 +19,20 @@ struct Workspace {
 
 enum class Leftovers : std::uint8_t { remove, use_one, leave };
 
+// Where the ranks of one version write their parts: ROOT/NAME/.tmp-vEPOCH.NUMBER-GROUP. `group` tells their publication
+// from all others that have used the same numbers; the same on all ranks.
+[[nodiscard]] std::string shared_workspace_path(const std::string& directory, VersionNumber version, const std::string& group);
+// Joins it, or makes it first, as open_workspace would (then `recycled` may be true). The pin is shared: nobody removes the
+// workspace while one of its ranks lives. Error{unavailable}: somebody has been making it or taking it away for all of
+// `deadline`.
+[[nodiscard]] Result<Workspace> open_shared_workspace(FileSystem& files, const std::string& directory, VersionNumber version, const std::string& group,
+                                                      Leftovers leftovers, const std::function<bool(const std::string&)>& keep_file, Deadline deadline);
+
 // Looks through `directory` (ROOT/NAME): a leftover whose lock is free becomes the workspace (`use_one`), all other such
 // are removed; a new directory is made where there is none. `leave`: a new directory, and nothing is looked at. Its old wsync.json and every file that `keep_file` does not
-// want are gone, durably.
+// want are gone, durably. With a `group` the ranks' workspace and those that they have just made are passed over.
 [[nodiscard]] Result<Workspace> open_workspace(FileSystem& files, const std::string& directory, VersionNumber version, Leftovers leftovers,
-                                               const std::function<bool(const std::string&)>& keep_file);
+                                               const std::function<bool(const std::string&)>& keep_file, const std::string& group = {});
 
 // Removes all but the newest `keep` (0: all stay) versions; `recycle`: one of them is kept aside for the next writer.
 // What somebody reads is passed over. What was passed over, for people.

@@ -6,6 +6,7 @@
 #include "store/version_path.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -15,9 +16,15 @@ namespace {
 
 constexpr std::string_view kSchema = "wsync.version/";
 constexpr unsigned kMajor = 1, kMinor = 0;
-constexpr RecordKind kDigestsKind{"WSVD", 1, 0};
+constexpr RecordKind kDigestsKind{"WSVD", 1, 0}, kBoxDigestsKind{"WSVD", 2, 0};
 constexpr std::size_t kMaxFiles = 100'000;
 using Json = nlohmann::json;
+
+// Records begin with their kind.
+bool is_layout(std::span<const std::byte> record) {
+    constexpr std::string_view kLayout = "WLAY";
+    return record.size() >= kLayout.size() && std::memcmp(record.data(), kLayout.data(), kLayout.size()) == 0;
+}
 
 // One object of the document: takes its keys one by one and says which are missing, of a wrong type or unknown.
 class Fields {
@@ -185,28 +192,62 @@ Result<VersionManifest> decode_version_manifest(std::string_view text, std::stri
     return manifest;
 }
 
-Bytes encode(const VersionDigests& digests) { return encode_version_digests(encode(digests.manifest), digests.blocks); }
+Result<Bytes> encode_version_tensors(const Layout& boxes) {
+    WSYNC_TRY(const auto whole, Layout::replicated(boxes.manifest()));
+    return boxes == whole ? encode(boxes.manifest()) : encode(boxes);
+}
 
-Bytes encode_version_digests(std::span<const std::byte> manifest_record, const BlockDigests& blocks) {
+Result<Layout> decode_version_tensors(std::span<const std::byte> tensors, std::string_view name) {
+    const auto where = fmt::format("reading {}", name);
+    if (!is_layout(tensors)) {
+        WSYNC_TRY(auto manifest, decode_manifest(tensors).within(where));
+        auto whole = Layout::replicated(std::move(manifest));
+        if (!whole) return Error{Code::corrupt, whole.error().message}.within(where);
+        return whole;
+    }
+    WSYNC_TRY(auto boxes, decode_layout(tensors).within(where));
+    if (boxes.ranks() != 1 || boxes.coverage() != Coverage::full) {
+        return Error{Code::corrupt, fmt::format("{}: its layout is not one rank's that holds all", name)};
+    }
+    return boxes;
+}
+
+Result<Bytes> encode(const VersionDigests& digests) {
+    WSYNC_TRY(const auto tensors, encode_version_tensors(digests.boxes));
+    return encode_version_digests(tensors, digests.blocks);
+}
+
+Bytes encode_version_digests(std::span<const std::byte> tensors, const BlockDigests& blocks) {
     ByteWriter out;
-    out.begin_record(kDigestsKind).blob(manifest_record).blob(encode(blocks));
+    out.begin_record(is_layout(tensors) ? kBoxDigestsKind : kDigestsKind).blob(tensors).blob(encode(blocks));
     return out.take();
 }
 
 Result<VersionDigestsParts> split_version_digests(std::span<const std::byte> bytes, std::string_view name) {
     ByteReader in(bytes, name);
     VersionDigestsParts parts;
-    WSYNC_TRY(const auto minor, in.begin_record(kDigestsKind));
-    WSYNC_TRY(parts.manifest, in.blob(bytes.size()));
+    auto kind = kBoxDigestsKind;
+    auto minor = in.begin_record(kind);
+    if (!minor && minor.error().code == Code::unsupported) {
+        in = ByteReader(bytes, name);
+        kind = kDigestsKind;
+        auto older = in.begin_record(kind);
+        if (older) minor = std::move(older);
+    }
+    if (!minor) return std::move(minor).error();
+    WSYNC_TRY(parts.tensors, in.blob(bytes.size()));
     WSYNC_TRY(parts.blocks, in.blob(bytes.size()));
-    if (minor <= kDigestsKind.minor) WSYNC_TRY_VOID(in.finish());
+    if (*minor <= kind.minor) WSYNC_TRY_VOID(in.finish());
+    if (is_layout(parts.tensors) != (kind.major == kBoxDigestsKind.major)) {
+        return Error{Code::corrupt, fmt::format("{} {}.{} holds its tensors as another version does", name, kind.major, *minor)};
+    }
     return parts;
 }
 
 Result<VersionDigests> decode_version_digests(std::span<const std::byte> bytes, std::string_view name) {
     WSYNC_TRY(const auto parts, split_version_digests(bytes, name));
     VersionDigests digests;
-    WSYNC_TRY(digests.manifest, decode_manifest(parts.manifest).within(fmt::format("reading {}", name)));
+    WSYNC_TRY(digests.boxes, decode_version_tensors(parts.tensors, name));
     WSYNC_TRY(digests.blocks, decode_block_digests(parts.blocks).within(fmt::format("reading {}", name)));
     return digests;
 }

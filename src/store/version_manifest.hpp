@@ -7,6 +7,7 @@
 
 #include "base/bytes.hpp"
 #include "verify/block_digests.hpp"
+#include "wsync/model/layout.hpp"
 #include "wsync/model/version.hpp"
 
 #include <string>
@@ -34,8 +35,8 @@ struct SideFile {
 
 struct VersionManifest {
     Version version;
-    // The directory holds one rank's layout, every tensor whole; of it and the digests of all its blocks. The same as
-    // version.digest where the publisher's layout was that too.
+    // Of how the digests are cut (VersionDigests::boxes), and of them all. The same as version.digest where that was not
+    // given.
     Digest layout_digest{}, content_digest{};
     std::vector<WeightsFile> files;
     std::vector<SideFile> side_files;
@@ -47,17 +48,21 @@ struct VersionManifest {
 // Error{corrupt} says what is wrong where, {unsupported}: another major.
 [[nodiscard]] Result<VersionManifest> decode_version_manifest(std::string_view text, std::string_view file_name);
 
-// The record "WSVD" 1.0 in wsync.digests.
+// The record "WSVD" in wsync.digests: 1.0 holds the tensors whole (a manifest's record), 2.0 the boxes that several ranks
+// held (a layout's).
 struct VersionDigests {
-    Manifest manifest;
-    BlockDigests blocks;        // of Layout::replicated(manifest), rank 0
+    Layout boxes;               // one rank that holds all
+    BlockDigests blocks;        // of boxes, rank 0
 };
-[[nodiscard]] Bytes encode(const VersionDigests& digests);
-// The same from a manifest that is a record already.
-[[nodiscard]] Bytes encode_version_digests(std::span<const std::byte> manifest_record, const BlockDigests& blocks);
-// The record's parts, not decoded yet: the manifest's bytes and the blocks'.
+[[nodiscard]] Result<Bytes> encode(const VersionDigests& digests);
+// `boxes` as the record holds it.
+[[nodiscard]] Result<Bytes> encode_version_tensors(const Layout& boxes);
+[[nodiscard]] Result<Layout> decode_version_tensors(std::span<const std::byte> tensors, std::string_view file_name);
+// The same from tensors that are a record already.
+[[nodiscard]] Bytes encode_version_digests(std::span<const std::byte> tensors, const BlockDigests& blocks);
+// The record's parts, not decoded yet.
 struct VersionDigestsParts {
-    std::span<const std::byte> manifest, blocks;
+    std::span<const std::byte> tensors, blocks;
 };
 [[nodiscard]] Result<VersionDigestsParts> split_version_digests(std::span<const std::byte> bytes, std::string_view file_name);
 [[nodiscard]] Result<VersionDigests> decode_version_digests(std::span<const std::byte> bytes, std::string_view file_name);

@@ -11,10 +11,10 @@ namespace wsync {
 
 // The tensors of a version, by the bytes that they were read from.
 struct KnownTensors {
-    Digest manifest_digest{};             // of the manifest's record
+    Digest tensors_digest{};              // of the tensors' record
     std::vector<Digest> headers;          // of each file
-    Layout layout;
-    Placement placement;
+    Layout layout, boxes;
+    Placement placement, tensors;         // of layout; of the tensors that the boxes are of
     SafetensorsMetadata metadata;
 };
 
@@ -49,10 +49,11 @@ Status check_side_files(FileSystem& files, const StoredVersion& stored, Bytes& d
 
 // The publisher's tensors, each found in the files' headers with the same type and shape; nothing else is in them.
 Result<std::shared_ptr<const KnownTensors>> place_tensors(const StoredVersion& stored, std::span<const HeaderBytes> headers,
-                                                          std::span<const std::byte> manifest_record) {
+                                                          std::span<const std::byte> tensors_record) {
     auto known = std::make_shared<KnownTensors>();
-    known->manifest_digest = digest_of(manifest_record);
-    WSYNC_TRY(const auto manifest, decode_manifest(manifest_record).within(fmt::format("reading {}/{}", stored.path, kDigestsFile)));
+    known->tensors_digest = digest_of(tensors_record);
+    WSYNC_TRY(known->boxes, decode_version_tensors(tensors_record, fmt::format("{}/{}", stored.path, kDigestsFile)));
+    const Manifest& manifest = known->boxes.manifest();
     std::vector<std::optional<ShardPlace>> places(manifest.size());
     for (std::size_t f = 0; f < headers.size(); ++f) {
         WSYNC_TRY(const auto header, parse_safetensors_header(headers[f].bytes, headers[f].region.bytes, stored.checkpoint.files[f]));
@@ -73,11 +74,13 @@ Result<std::shared_ptr<const KnownTensors>> place_tensors(const StoredVersion& s
     }
     WSYNC_TRY(known->layout, Layout::replicated(manifest));
     for (const Shard& shard : known->layout.shards_of(0)) known->placement.places.push_back(*places[shard.tensor]);
+    for (const Shard& shard : known->boxes.shards_of(0)) known->tensors.places.push_back(*places[shard.tensor]);
+    known->tensors.region_bytes = known->placement.region_bytes;
     return std::shared_ptr<const KnownTensors>(std::move(known));
 }
 
-bool fits(const KnownTensors* known, std::span<const HeaderBytes> headers, std::span<const std::byte> manifest_record) {
-    if (known == nullptr || known->headers.size() != headers.size() || known->manifest_digest != digest_of(manifest_record)) return false;
+bool fits(const KnownTensors* known, std::span<const HeaderBytes> headers, std::span<const std::byte> tensors_record) {
+    if (known == nullptr || known->headers.size() != headers.size() || known->tensors_digest != digest_of(tensors_record)) return false;
     for (std::size_t f = 0; f < headers.size(); ++f) {
         if (known->headers[f] != headers[f].digest || known->placement.region_bytes[f] != headers[f].region.bytes) return false;
     }
@@ -87,9 +90,9 @@ bool fits(const KnownTensors* known, std::span<const HeaderBytes> headers, std::
 Status check_digests(const StoredVersion& stored) {
     const VersionManifest& m = stored.manifest;
     const std::string file = fmt::format("{}/{}", stored.path, kVersionFile);
-    if (stored.checkpoint.layout.digest() != m.layout_digest) return Error{Code::corrupt, fmt::format("{}: the layout's digest is another", file)};
-    WSYNC_TRY_VOID(check(stored.digests, stored.checkpoint.layout, 0).within(fmt::format("reading {}/{}", stored.path, kDigestsFile)));
-    WSYNC_TRY(const auto content, version_digest(stored.checkpoint.layout, {&stored.digests, 1}));
+    if (stored.boxes->digest() != m.layout_digest) return Error{Code::corrupt, fmt::format("{}: the layout's digest is another", file)};
+    WSYNC_TRY_VOID(check(stored.digests, *stored.boxes, 0).within(fmt::format("reading {}/{}", stored.path, kDigestsFile)));
+    WSYNC_TRY(const auto content, version_digest(*stored.boxes, {&stored.digests, 1}));
     if (content != m.content_digest) return Error{Code::corrupt, fmt::format("{}: the content's digest is another", file)};
     return {};
 }
@@ -109,7 +112,7 @@ VersionReader& VersionReader::operator=(VersionReader&&) noexcept = default;
 
 Result<StoredVersion> VersionReader::open(const std::string& path) {
     WSYNC_TRY(auto pin, Pin::shared(path));
-    StoredVersion stored{path, {}, {}, {}, std::move(pin)};
+    StoredVersion stored{path, {}, {}, {}, {}, {}, std::move(pin)};
     WSYNC_TRY(stored.manifest, read_manifest(*files_, path));
     Bytes digest_bytes;
     WSYNC_TRY_VOID(check_side_files(*files_, stored, digest_bytes));
@@ -131,10 +134,12 @@ Result<StoredVersion> VersionReader::open(const std::string& path) {
         stored.checkpoint.regions.push_back(header->region);
         headers.push_back(*std::move(header));
     }
-    if (!fits(known_.get(), headers, parts.manifest)) {
-        WSYNC_TRY(known_, place_tensors(stored, headers, parts.manifest));
+    if (!fits(known_.get(), headers, parts.tensors)) {
+        WSYNC_TRY(known_, place_tensors(stored, headers, parts.tensors));
     }
     stored.checkpoint.layout = known_->layout;
+    stored.boxes = std::shared_ptr<const Layout>(known_, &known_->boxes);
+    stored.tensors = std::shared_ptr<const Placement>(known_, &known_->tensors);
     stored.checkpoint.placement = known_->placement;
     stored.checkpoint.metadata = known_->metadata;
     WSYNC_TRY_VOID(check_digests(stored));

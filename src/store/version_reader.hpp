@@ -15,7 +15,9 @@ struct StoredVersion {
     std::string path;
     VersionManifest manifest;
     Checkpoint checkpoint;                // in the publisher's order of tensors
-    BlockDigests digests;                 // of checkpoint.layout, rank 0
+    std::shared_ptr<const Layout> boxes;  // of the same tensors, as those who wrote them held them: one rank has them all
+    std::shared_ptr<const Placement> tensors;  // of each shard of boxes: where its whole tensor begins
+    BlockDigests digests;                 // of boxes, rank 0
     Pin pin;                              // neither removed nor overwritten while this lives
 };
 

@@ -33,12 +33,13 @@ struct WriteVersionOptions {
     bool new_files = false;               // with recycle: new files for this version all the same; the retired one stays aside
 };
 
-// The weights: one rank's layout with every tensor whole, host memory.
+// The weights that one rank holds, in host memory; Coverage::full over all ranks.
 struct VersionContent {
     const Layout* layout = nullptr;
     const Placement* placement = nullptr;
     std::span<const Region> regions;
     const BlockDigests* expected = nullptr;  // what the bytes must digest to; null: they are what they are
+    std::uint32_t rank = 0;
 };
 
 struct WrittenVersion {
@@ -49,7 +50,7 @@ struct WrittenVersion {
     std::vector<std::string> notes;       // e.g. which version was kept because somebody reads it
 };
 
-// Writes version after version. What does not change between them (how the tensors are cut into files, where each block
+// Writes version after version, all of one rank. What does not change between them (how the tensors are cut into files, where each block
 // goes, that all this is right) is worked out once and kept for the next version of the same layout and placement: with
 // 20,000 tensors it costs as much as a tenth of the write. One thread at a time.
 class VersionWriter {

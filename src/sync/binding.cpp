@@ -24,10 +24,40 @@ std::vector<std::uint64_t> first_blocks(const Layout& layout, std::uint32_t rank
     return first;
 }
 
+Status check_places(const Layout& source, std::uint32_t rank, const Placement& placement, ShardForm form) {
+    if (form == ShardForm::packed) return check(source, rank, placement);
+    const auto shards = source.shards_of(rank);
+    if (placement.places.size() != shards.size()) return Error{Code::corrupt, fmt::format("{} places for {} shards", placement.places.size(), shards.size()), {}};
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+        const auto& place = placement.places[i];
+        const auto& tensor = source.manifest()[shards[i].tensor];
+        if (place.region >= placement.region_bytes.size() || place.offset > placement.region_bytes[place.region] ||
+            tensor.bytes() > placement.region_bytes[place.region] - place.offset) {
+            return Error{Code::corrupt, fmt::format("tensor {} lies outside its file", tensor.name), {}};
+        }
+    }
+    return {};
+}
+
+// Calls visit(box, index of the block or kCustom, whether it is only a part of that block) for the blocks of a copy.
+template <class Visit>
+void for_each_bound_block(const Box& shard, const Box& copied, DType dtype, std::uint64_t first_digest, ShardForm form, Visit&& visit) {
+    const bool whole = copied == shard;
+    if (whole || form == ShardForm::packed) {
+        for_each_block(copied, dtype, [&](const Box& box) { visit(box, whole ? static_cast<std::uint32_t>(first_digest++) : BoundBlock::kCustom, false); });
+        return;
+    }
+    const BlockCut cut(shard, dtype);
+    for (std::uint64_t b = 0; b < cut.count(); ++b) {
+        const Box block = cut.block(b);
+        if (const auto common = intersect(block, copied)) visit(*common, static_cast<std::uint32_t>(first_digest + b), *common != block);
+    }
+}
+
 }  // namespace
 
 Result<Binding> bind_plan(const Plan& plan, const Layout& source, std::span<const Placement> source_places, const Layout& sink, std::uint32_t sink_rank,
-                     const Placement& sink_place) {
+                     const Placement& sink_place, ShardForm form) {
     Binding binding;
     std::vector<std::vector<std::uint64_t>> first(source.ranks());
     std::set<std::uint32_t> ranks;
@@ -49,7 +79,7 @@ Result<Binding> bind_plan(const Plan& plan, const Layout& source, std::span<cons
         }
         if (first[from.rank].empty()) {
             if (from.rank >= source_places.size()) return Error{Code::corrupt, fmt::format("source rank {} has no placement", from.rank), {}};
-            auto fits = check(source, from.rank, source_places[from.rank]);
+            auto fits = check_places(source, from.rank, source_places[from.rank], form);
             if (!fits) return Error{Code::corrupt, fmt::format("the placement of source rank {} does not fit its layout: {}", from.rank, fits.error().message), {}};
         }
         const auto local = static_cast<std::uint32_t>(copy.source_shard - source.first_shard_of(from.rank));
@@ -57,9 +87,8 @@ Result<Binding> bind_plan(const Plan& plan, const Layout& source, std::span<cons
         const auto target = sink_place.places[copy.sink_shard - sink_first];
         ranks.insert(from.rank);
         if (first[from.rank].empty()) first[from.rank] = first_blocks(source, from.rank);
-        const bool whole = copy.source_box == from.box;
-        auto digest_index = first[from.rank][local];
-        for_each_block(copy.source_box, dtype, [&](const Box& box) {
+        const Box container = form == ShardForm::packed ? from.box : Box::whole(source.manifest()[from.tensor].shape);
+        for_each_bound_block(from.box, copy.source_box, dtype, first[from.rank][local], form, [&](const Box& box, std::uint32_t digest, bool part) {
             BoundBlock block;
             block.source_rank = from.rank;
             block.source_region = place.region;
@@ -71,10 +100,11 @@ Result<Binding> bind_plan(const Plan& plan, const Layout& source, std::span<cons
             block.sink_base = target.offset;
             block.sink_region = target.region;
             block.first_rows = static_cast<std::uint32_t>(binding.rows.size());
-            append_rows(binding.rows, dtype, from.box, box, to.box, block.sink_box);
+            append_rows(binding.rows, dtype, container, box, to.box, block.sink_box);
             block.rows = static_cast<std::uint32_t>(binding.rows.size()) - block.first_rows;
             block.bytes = box.bytes(dtype);
-            if (whole) block.default_digest = static_cast<std::uint32_t>(digest_index++);
+            block.default_digest = digest;
+            block.part = part;
             binding.bytes += block.bytes;
             binding.blocks.push_back(std::move(block));
         });

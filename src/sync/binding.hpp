@@ -21,6 +21,13 @@ struct BoundBlock {
     std::uint64_t bytes = 0;
     std::uint32_t default_digest = kCustom;      // index in the source rank's own block digests
     static constexpr std::uint32_t kCustom = 0xffffffff;
+    bool part = false;                           // only a part of the source's block default_digest
+};
+
+// How a source's shards lie at their places.
+enum class ShardForm : std::uint8_t {
+    packed,     // each by itself, row-major: a slab
+    in_tensor,  // inside its whole tensor, whose beginning the place is: a checkpoint's files
 };
 
 struct BoundFill {
@@ -39,8 +46,9 @@ struct Binding {
 };
 
 // `source_places` has an entry for each source rank. Blocks of a copy that is a whole source shard are the publisher's
-// own blocks; of a finer cut they are cut anew, and their digests must be asked for.
+// own blocks; of a finer cut they are cut anew, and their digests must be asked for. In a source that is in_tensor, where
+// nobody can be asked, a finer cut follows the source's blocks, so that as many of them as can be are whole.
 [[nodiscard]] Result<Binding> bind_plan(const Plan& plan, const Layout& source, std::span<const Placement> source_places, const Layout& sink,
-                                   std::uint32_t sink_rank, const Placement& sink_place);
+                                   std::uint32_t sink_rank, const Placement& sink_place, ShardForm form = ShardForm::packed);
 
 }  // namespace wsync

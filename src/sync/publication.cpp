@@ -18,6 +18,8 @@ namespace {
 
 using std::chrono::steady_clock;
 
+constexpr auto kHeadPatience = std::chrono::milliseconds(200);
+constexpr auto kCommitTime = std::chrono::seconds(30);
 constexpr std::uint64_t kRecordsKept = 4;  // old versions' records that stay, for receivers that look late
 
 double seconds_since(steady_clock::time_point begin) { return std::chrono::duration<double>(steady_clock::now() - begin).count(); }
@@ -135,8 +137,15 @@ Publication::~Publication() {
     for (auto& exposure : exposures_) (void)exposure->close(std::chrono::milliseconds(500));
 }
 
+std::string Publication::group() const {
+    const auto mac = hmac_sha256(epoch_.secret, {as_bytes_of("group")});
+    std::string word;
+    for (const std::byte b : std::span(mac).first(8)) word += fmt::format("{:02x}", std::to_integer<unsigned>(b));
+    return word;
+}
+
 Status Publication::await_head(Deadline deadline) {
-    while (true) {
+    for (auto next_try = steady_clock::now() + kHeadPatience;;) {
         WSYNC_TRY(auto head, read_head(control_, options_.name));
         if (head && head->version.epoch == epoch_.epoch && head->version.number >= number_) {
             holds_->announce(number_);
@@ -145,6 +154,12 @@ Status Publication::await_head(Deadline deadline) {
             return {};
         }
         WSYNC_TRY_VOID(check_epoch(control_, options_.name, epoch_.epoch));
+        if (steady_clock::now() >= next_try) {
+            // All may have published, and the one that was to move the head may be gone.
+            WSYNC_TRY([[maybe_unused]] const auto moved, try_move_head(last_, deadline));
+            next_try = steady_clock::now() + kHeadPatience;
+            if (moved) continue;
+        }
         if (deadline.expired()) {
             WSYNC_TRY(auto entries, control_.read(version_prefix(options_.name, epoch_.epoch, number_)));
             std::string missing;
@@ -218,10 +233,11 @@ Status Publication::digest_rest(std::uint32_t slab) {
     return {};
 }
 
-Result<std::optional<Version>> Publication::try_move_head(const PublicationRecord& own) {
+Result<std::optional<Version>> Publication::try_move_head(const PublicationRecord& own, Deadline deadline) {
     WSYNC_TRY(auto entries, control_.read(version_prefix(options_.name, epoch_.epoch, own.number)));
     if (entries.size() < options_.world) return std::optional<Version>();
     std::vector<Digest> lists;
+    bool saved = true;  // by all ranks
     for (std::uint32_t rank = 0; rank < options_.world; ++rank) {
         const auto key = version_key(options_.name, epoch_.epoch, own.number, rank);
         const auto entry = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.key == key; });
@@ -230,15 +246,20 @@ Result<std::optional<Version>> Publication::try_move_head(const PublicationRecor
         if (record.step != own.step) {
             return Error{Code::invalid_argument, fmt::format("rank {} publishes version {} as step {}, rank {} as step {}", rank, own.number, record.step, options_.rank, own.step), {}};
         }
+        saved = saved && !record.directory.empty();
         lists.push_back(record.digests);
     }
     Version version{options_.name, epoch_.run, epoch_.epoch, own.number, own.step, own.number - 1, digest_of_version(epoch_.layout, lists)};
-    while (true) {
+    for (bool committed = !commit_ || !saved;; committed = true) {
         WSYNC_TRY(auto entry, read_one(control_, head_key(options_.name)));
         if (entry) {
             WSYNC_TRY(auto head, decode_head(entry->value).within("reading " + entry->key));
             if (head.version.epoch > epoch_.epoch) return check_epoch(control_, options_.name, epoch_.epoch).error();
             if (head.version.epoch == epoch_.epoch && head.version.number >= own.number) return std::optional<Version>(head.version);
+        }
+        if (!committed) {
+            WSYNC_TRY_VOID(commit_(version, lists, deadline));
+            continue;
         }
         auto put = control_.compare_and_put(head_key(options_.name), entry ? entry->revision : 0, encode(HeadRecord{version}), nullptr);
         if (put) return std::optional<Version>(version);
@@ -261,10 +282,11 @@ Result<Version> Publication::publish(std::uint32_t slab, std::uint64_t step, con
     record.generation = holds_->generation_of(slab) + 1;
     record.digests = digest_of(*digests);
     record.prepare_seconds = seconds_since(begin) + static_cast<double>(prepare_nanoseconds_.exchange(0)) / 1e9;
-    if (sink) {
+    if (sink.write) {
         const auto stored = steady_clock::now();
-        const Version version{options_.name, epoch_.run, epoch_.epoch, record.number, step, number_, digest_of_version(epoch_.layout, std::span(&record.digests, 1))};
-        WSYNC_TRY(record.directory, sink(version, placement_, regions_[slab], writing_));
+        Version version{options_.name, epoch_.run, epoch_.epoch, record.number, step, number_, {}};
+        if (options_.world == 1) version.digest = digest_of_version(epoch_.layout, std::span(&record.digests, 1));
+        WSYNC_TRY(record.directory, sink.write(version, placement_, regions_[slab], writing_));
         record.store_seconds = seconds_since(stored);
     }
     record.blocked_seconds = blocked_seconds_ + record.prepare_seconds + record.store_seconds;
@@ -283,7 +305,9 @@ Result<Version> Publication::publish(std::uint32_t slab, std::uint64_t step, con
     if (!put) return std::move(put).error().within(fmt::format("publishing version {} of \"{}\"", record.number, options_.name));
     holds_->finish_write(slab, record.number);
     number_ = record.number;
-    WSYNC_TRY(auto moved, try_move_head(record));
+    last_ = record;
+    commit_ = sink.commit;
+    WSYNC_TRY(auto moved, try_move_head(record, kCommitTime));
     if (record.number > kRecordsKept) {
         (void)control_.remove(version_key(options_.name, epoch_.epoch, record.number - kRecordsKept, options_.rank));
     }

@@ -36,8 +36,16 @@ struct PublicationOptions {
     Deadline open_deadline = std::chrono::seconds(15);
 };
 
-// Where a version's bytes go besides the slab: a version's directory on disk. Returns the directory.
-using VersionSink = std::function<Result<std::string>(const Version&, const Placement&, const Region&, const BlockDigests&)>;
+// Where a version's bytes go besides the slab: a version's directory on disk. Nulls: nowhere.
+struct VersionSink {
+    // Writes this rank's bytes. Returns the directory that the version has once it is whole. With several ranks the version's
+    // digest is not known yet.
+    std::function<Result<std::string>(const Version&, const Placement&, const Region&, const BlockDigests&)> write;
+    // With several ranks, once each has written: makes the version whole. `lists` are the digests of the ranks' block
+    // digests. Called before the head moves, maybe on several ranks at once; the last one given is called by begin_write
+    // too, where the rank that should have has died.
+    std::function<Status(const Version&, std::span<const Digest> lists, Deadline)> commit;
+};
 
 class Publication final : private LinkService {
 public:
@@ -60,6 +68,8 @@ public:
 
     [[nodiscard]] const PublicationOptions& options() const noexcept { return options_; }
     [[nodiscard]] std::uint64_t epoch() const noexcept { return epoch_.epoch; }
+    // A word that only this publication's ranks have, and that tells nothing of its secret.
+    [[nodiscard]] std::string group() const;
     [[nodiscard]] std::size_t holds() const { return holds_->holds(); }
     [[nodiscard]] const Placement& placement() const noexcept { return placement_; }
 
@@ -71,7 +81,7 @@ private:
     Publication(PublicationOptions options, Control& control, const KernelSet& kernels) : options_(std::move(options)), control_(control), kernels_(kernels) {}
     [[nodiscard]] Status start(const TransportFactory& transports, MemoryLedger* ledger);
     [[nodiscard]] Status await_head(Deadline deadline);
-    [[nodiscard]] Result<std::optional<Version>> try_move_head(const PublicationRecord& own);
+    [[nodiscard]] Result<std::optional<Version>> try_move_head(const PublicationRecord& own, Deadline deadline);
     [[nodiscard]] Status digest_rest(std::uint32_t slab);
 
     [[nodiscard]] Result<std::shared_ptr<const Bytes>> blob(const Digest& digest) override;
@@ -96,6 +106,8 @@ private:
     std::vector<std::unique_ptr<Exposure>> exposures_;
     std::unique_ptr<Lease> lease_;
     std::uint64_t number_ = 0;                // last published by this rank
+    PublicationRecord last_;                  // its record
+    decltype(VersionSink::commit) commit_;    // its sink's
     double blocked_seconds_ = 0;              // of the write under way
     std::atomic<std::uint64_t> prepare_nanoseconds_{0};
     BlockDigests writing_;                    // of the write under way

@@ -94,6 +94,7 @@ class PublisherSource final : public Source {
 public:
     const Layout& layout() const override { return layout_; }
     std::span<const Placement> placements() const override { return placements_; }
+    ShardForm form() const override { return ShardForm::packed; }
     std::span<const std::unique_ptr<Transport>> transports() const override { return transports_; }
 
     Result<std::shared_ptr<HoldGuard>> hold(const Version& version, HoldKind kind, std::span<const std::uint32_t> ranks, Deadline deadline) override {

@@ -104,11 +104,20 @@ Status ReceiverCore::connect(const Version& version, Deadline deadline) {
     disconnect();
     from_disk_ = options_.transports.front() == "disk";
     if (from_disk_) {
-        const auto key = version_key(options_.name, version.epoch, version.number, 0);
-        WSYNC_TRY(auto entry, read_one(control_, key));
-        if (!entry) return Error{Code::unavailable, fmt::format("{} has no record any more", version.label()), {}};
-        WSYNC_TRY(auto publication, decode_publication(entry->value).within("reading " + key));
-        WSYNC_TRY(source_, open_directory_source(version, publication, kernels_, ledger_));
+        WSYNC_TRY(const auto entries, control_.read(version_prefix(options_.name, version.epoch, version.number)));
+        std::optional<PublicationRecord> publication;
+        SourceTimes times;
+        bool saved = true;  // by all ranks
+        for (const auto& entry : entries) {
+            WSYNC_TRY(auto record, decode_publication(entry.value).within("reading " + entry.key));
+            times.prepare_seconds = std::max(times.prepare_seconds, record.prepare_seconds);
+            times.store_seconds = std::max(times.store_seconds, record.store_seconds);
+            times.blocked_seconds = std::max(times.blocked_seconds, record.blocked_seconds);
+            saved = saved && !record.directory.empty();
+            if (!publication) publication = std::move(record);
+        }
+        if (!publication) return Error{Code::unavailable, fmt::format("{} has no record any more", version.label()), {}};
+        WSYNC_TRY(source_, open_directory_source(version, saved ? publication->directory : "", times, kernels_, ledger_));
         executor_ = make_executor();
         return make_plan_for_source();
     }
@@ -136,9 +145,13 @@ std::unique_ptr<Executor> ReceiverCore::make_executor() const {
 
 Status ReceiverCore::make_plan_for_source() {
     const auto& source = source_->layout();
-    if (planned_.sink && planned_.source == source.digest()) return {};
+    const auto places = source_->placements();
+    if (planned_.sink && planned_.source == source.digest() && std::equal(places.begin(), places.end(), planned_.source_places.begin(), planned_.source_places.end())) {
+        return {};
+    }
     Planned planned;
     planned.source = source.digest();
+    planned.source_places.assign(places.begin(), places.end());
     if (options_.wanted) {
         planned.sink = std::make_shared<const Layout>(*options_.wanted);
     } else {
@@ -150,7 +163,7 @@ Status ReceiverCore::make_plan_for_source() {
     plan_options.replica_seed = options_.rank;
     WSYNC_TRY(planned.plan, make_plan(source, *planned.sink, {}, plan_options));
     WSYNC_TRY(planned.place, pack(*planned.sink, options_.rank));
-    WSYNC_TRY(planned.binding, bind_plan(planned.plan, source, source_->placements(), *planned.sink, options_.rank, planned.place));
+    WSYNC_TRY(planned.binding, bind_plan(planned.plan, source, places, *planned.sink, options_.rank, planned.place, source_->form()));
     planned.digest = planned.plan.digest();
     for (std::uint32_t i = 0; i < planned.binding.blocks.size(); ++i) planned.all_blocks.push_back(i);
     WSYNC_TRY(auto views, find_views(planned));

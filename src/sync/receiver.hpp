@@ -91,6 +91,7 @@ public:
 private:
     struct Planned {
         Digest source{};                     // layout digest
+        std::vector<Placement> source_places;
         std::shared_ptr<const Layout> sink;
         Placement place;
         Plan plan;

@@ -36,6 +36,7 @@ public:
     virtual ~Source() = default;
     [[nodiscard]] virtual const Layout& layout() const = 0;
     [[nodiscard]] virtual std::span<const Placement> placements() const = 0;
+    [[nodiscard]] virtual ShardForm form() const = 0;
     [[nodiscard]] virtual Result<std::shared_ptr<HoldGuard>> hold(const Version& version, HoldKind kind, std::span<const std::uint32_t> ranks, Deadline deadline) = 0;
     [[nodiscard]] virtual std::span<const std::unique_ptr<Transport>> transports() const = 0;
     // The newest version that was announced, without blocking. Error{peer_lost} when the source has gone.

@@ -44,16 +44,20 @@ Result<Digest> digest_box_at_rest(const Layout& sink, std::size_t sink_shard, co
         return bad(fmt::format("box {} cuts tensor \"{}\" ({} bits an element) inside a byte", box.to_string(), tensor.name, bits_of(tensor.dtype)));
     }
     WSYNC_TRY(const auto bytes, host_shard(placement.places[local], shard.box.bytes(tensor.dtype), regions));
+    return digest_packed_box(shard.box, bytes, tensor.dtype, box, kernels);
+}
+
+Digest digest_packed_box(const Box& shard, std::span<const std::byte> bytes, DType dtype, const Box& box, const KernelSet& kernels) {
     if (box.empty()) return kernels.digest(bytes.data(), 0);
 
     // Rows: the innermost dimension, and those outside it for as long as they are whole in the shard.
-    const unsigned bits = bits_of(tensor.dtype);
+    const unsigned bits = bits_of(dtype);
     std::size_t inner = box.size.size();
     std::uint64_t row_elements = 1;
     while (inner > 0) {
         --inner;
         row_elements *= box.size[inner];
-        if (box.size[inner] != shard.box.size[inner]) break;
+        if (box.size[inner] != shard.size[inner]) break;
     }
     std::uint64_t rows = 1;
     std::size_t loops = 0;  // outer dimensions that really turn
@@ -61,7 +65,7 @@ Result<Digest> digest_box_at_rest(const Layout& sink, std::size_t sink_shard, co
         rows *= box.size[d];
         if (box.size[d] > 1) ++loops;
     }
-    const auto at = [&](std::uint64_t row) { return bytes_of(row_begin(shard.box, box, inner, row), bits); };
+    const auto at = [&](std::uint64_t row) { return bytes_of(row_begin(shard, box, inner, row), bits); };
     const std::uint64_t row_bytes = bytes_of(row_elements, bits), first = at(0);
     if (rows == 1) return kernels.digest(bytes.data() + first, row_bytes);
     if (loops == 1) return digest_rows(kernels, bytes.data() + first, at(1) - first, row_bytes, rows);

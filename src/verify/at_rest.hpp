@@ -16,5 +16,7 @@ namespace wsync {
 // can't read. Allocation-free for boxes that are flat or rows in the shard.
 [[nodiscard]] Result<Digest> digest_box_at_rest(const Layout& sink, std::size_t sink_shard, const Box& box, const Placement& placement,
                                                 std::span<const Region> regions, const KernelSet& kernels);
+// The same from the packed bytes of a shard's box. Precondition: `box` is inside it and cuts no byte.
+[[nodiscard]] Digest digest_packed_box(const Box& shard, std::span<const std::byte> bytes, DType dtype, const Box& box, const KernelSet& kernels);
 
 }  // namespace wsync

@@ -16,8 +16,9 @@ int compare(const Dims& a, const Dims& b) {
     return 0;
 }
 
-// Shard numbers by (tensor, offset, size, rank).
-std::vector<std::uint32_t> by_box(const Layout& layout) {
+}  // namespace
+
+std::vector<std::uint32_t> shards_by_box(const Layout& layout) {
     std::vector<std::uint32_t> order(layout.shards().size());
     std::iota(order.begin(), order.end(), 0U);
     std::sort(order.begin(), order.end(), [&](std::uint32_t i, std::uint32_t j) {
@@ -29,6 +30,8 @@ std::vector<std::uint32_t> by_box(const Layout& layout) {
     });
     return order;
 }
+
+namespace {
 
 std::span<const Digest> digests_of(const Layout& layout, std::span<const BlockDigests> by_rank, std::uint32_t shard) {
     const std::uint32_t rank = layout.shards()[shard].rank;
@@ -48,7 +51,7 @@ Status check_all(const Layout& layout, std::span<const BlockDigests> by_rank) {
 // Calls visit(shard, its digests) for each distinct box in order; fails where a replica's digests differ.
 template <class Visit>
 Status for_each_distinct(const Layout& layout, std::span<const BlockDigests> by_rank, Visit&& visit) {
-    const auto order = by_box(layout);
+    const auto order = shards_by_box(layout);
     for (std::size_t i = 0; i < order.size();) {
         const Shard& shard = layout.shards()[order[i]];
         const auto digests = digests_of(layout, by_rank, order[i]);

@@ -1,6 +1,7 @@
 // A disk that loses power: what a recorded sequence of store operations may leave behind.
 //
-// RecordingFileSystem passes everything on to a real file system and keeps the operations with their bytes. CrashDisk
+// RecordingFileSystem passes everything on to a real file system and keeps the operations with their bytes, in their order
+// where several threads use it. CrashDisk
 // replays a prefix of them into a model of names and bytes, each in two states, volatile and synced, and lays one of the
 // outcomes that POSIX allows into a directory: only what was synced; names that went ahead of bytes; bytes that went ahead
 // of names; everything.
@@ -12,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <mutex>
 
 namespace wsync::testing {
 
@@ -27,33 +29,42 @@ public:
     explicit RecordingFileSystem(FileSystem& real) : real_(real) {}
     Status create(const std::string& path, std::optional<std::uint64_t> bytes) override {
         const auto kind = bytes ? RecordedOperation::Kind::create_file : RecordedOperation::Kind::create_directory;
-        return note(real_.create(path, bytes), {kind, path, {}, bytes.value_or(0), {}});
+        return note([&] { return real_.create(path, bytes); }, {kind, path, {}, bytes.value_or(0), {}});
     }
     Result<std::vector<Digest>> write(const std::string& path, std::span<const FileRange> ranges) override {
         RecordedOperation operation{RecordedOperation::Kind::write, path, {}, 0, {}};
         for (const FileRange& r : ranges) {
-            operation.ranges.emplace_back(r.offset, std::string(reinterpret_cast<const char*>(r.memory->address + r.memory_offset), r.bytes));
+            const std::string bytes(reinterpret_cast<const char*>(r.memory->address + r.memory_offset), r.bytes);
+            const std::uint64_t row_bytes = r.bytes / r.rows;
+            for (std::uint64_t row = 0; row < r.rows; ++row) {
+                operation.ranges.emplace_back(r.offset + row * r.stride, bytes.substr(row * row_bytes, row_bytes));
+            }
         }
+        std::lock_guard lock(mutex_);
         auto result = real_.write(path, ranges);
         if (result) operations.push_back(std::move(operation));
         return result;
     }
     Result<std::vector<Digest>> read(const std::string& path, std::span<const FileRange> ranges) override { return real_.read(path, ranges); }
-    Status sync(const std::string& path) override { return note(real_.sync(path), {RecordedOperation::Kind::sync, path, {}, 0, {}}); }
+    Status sync(const std::string& path) override { return note([&] { return real_.sync(path); }, {RecordedOperation::Kind::sync, path, {}, 0, {}}); }
     Status rename(const std::string& from, const std::string& to) override {
-        return note(real_.rename(from, to), {RecordedOperation::Kind::rename, from, to, 0, {}});
+        return note([&] { return real_.rename(from, to); }, {RecordedOperation::Kind::rename, from, to, 0, {}});
     }
-    Status remove(const std::string& path) override { return note(real_.remove(path), {RecordedOperation::Kind::remove, path, {}, 0, {}}); }
+    Status remove(const std::string& path) override { return note([&] { return real_.remove(path); }, {RecordedOperation::Kind::remove, path, {}, 0, {}}); }
     Result<DirectoryListing> list(const std::string& path) override { return real_.list(path); }
 
     std::vector<RecordedOperation> operations;
 
 private:
-    Status note(Status result, RecordedOperation operation) {
+    template <class Operation>
+    Status note(const Operation& operate, RecordedOperation operation) {
+        std::lock_guard lock(mutex_);
+        Status result = operate();
         if (result) operations.push_back(std::move(operation));
         return result;
     }
     FileSystem& real_;
+    std::mutex mutex_;
 };
 
 class CrashDisk {

@@ -25,7 +25,7 @@ struct PublisherOptions {
     unsigned slabs = 2;                // 2: snapshot (training goes on at once). 1: live (train in the slab itself); 3: serve in place with rollback
     bool huge_pages = true;            // 2 MiB pages where they can be had; about 1.6 s a GiB, once
     unsigned threads = 1;              // for snapshots and digests; the trainer's host has other work
-    std::string version_directory;     // also writes each version to disk, under this directory; world 1 only
+    std::string version_directory;     // also writes each version to disk, under this directory; of several ranks all name the same
     unsigned keep_versions = 2;        // on disk; versions that somebody reads stay
     bool recycle_versions = true;      // overwrite retired files in place; off where foreign readers map them
     std::chrono::steady_clock::duration lease_time = std::chrono::seconds(5);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes wsync-1.0.json, digests-1.0.bin and file-descriptor-1.0.bin from the formats' descriptions alone.
+"""Writes wsync-1.0.json, digests-1.0.bin, digests-2.0.bin, part-1.0.bin and file-descriptor-1.0.bin from the formats' descriptions alone.
 
 Run once for a new format version; the files are committed and never made again.
 """
@@ -42,6 +42,21 @@ def tensor(name: bytes, dtype: int, shape: list[int]) -> bytes:
 manifest = record(b"WMAN") + u32(2) + tensor(b"a", BF16, [2, 3]) + tensor(b"b", F32, [])
 blocks = record(b"WSDL") + u32(2) + u64(1) + u64(1) + digest(1) + digest(2)
 (HERE / "digests-1.0.bin").write_bytes(record(b"WSVD") + blob(manifest) + blob(blocks))
+
+
+
+def box(tensor_number: int, offset: list[int], size: list[int]) -> bytes:
+    return u32(0) + u32(tensor_number) + b"".join(u64(extent) for extent in offset + size)
+
+
+# One rank, full coverage (0), its shards.
+boxes = record(b"WLAY") + blob(manifest) + u32(1) + u8(0) + u32(3) + box(0, [0, 0], [2, 1]) + box(0, [0, 1], [2, 2]) + box(1, [], [])
+box_blocks = record(b"WSDL") + u32(3) + u64(1) + u64(1) + u64(1) + digest(1) + digest(2) + digest(3)
+(HERE / "digests-2.0.bin").write_bytes(record(b"WSVD", 2) + blob(boxes) + blob(box_blocks))
+
+(HERE / "part-1.0.bin").write_bytes(
+    record(b"WSVP") + blob(b"policy") + blob(b"run-7") + u64(3) + u64(17) + u64(170) + u64(16) + u32(1) + u32(3) + digest(0x20) + digest(0x30) + blob(blocks)
+)
 
 (HERE / "file-descriptor-1.0.bin").write_bytes(
     record(b"WFIL")

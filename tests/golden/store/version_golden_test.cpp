@@ -1,6 +1,8 @@
 #include "record_checks.hpp"
 
+#include "model/records.hpp"
 #include "store/version_manifest.hpp"
+#include "store/version_part.hpp"
 #include "transport/file/file_descriptor.hpp"
 
 namespace wsync {
@@ -25,7 +27,7 @@ VersionManifest manifest() {
 }
 
 VersionDigests digests() {
-    return {Manifest::make({{"a", DType::bf16, {2, 3}}, {"b", DType::f32, {}}}).value(), {{0, 1, 2}, {digest(1), digest(2)}}};
+    return {Layout::replicated(Manifest::make({{"a", DType::bf16, {2, 3}}, {"b", DType::f32, {}}}).value()).value(), {{0, 1, 2}, {digest(1), digest(2)}}};
 }
 
 TEST(VersionGolden, TheManifest) {
@@ -54,15 +56,57 @@ TEST(VersionGolden, ANewerManifest) {
 }
 
 TEST(VersionGolden, TheDigests) {
-    expect_golden("store/digests-1.0.bin", encode(digests()));
+    expect_golden("store/digests-1.0.bin", encode(digests()).value());
     const std::string bytes = golden_bytes("store/digests-1.0.bin");
     const auto read = decode_version_digests(as_bytes_of(bytes), "wsync.digests");
     ASSERT_OK(read);
-    EXPECT_EQ(read->manifest, digests().manifest);
+    EXPECT_EQ(read->boxes, digests().boxes);
     EXPECT_EQ(read->blocks, digests().blocks);
     const auto decode = [](std::span<const std::byte> any) { return decode_version_digests(any, "wsync.digests"); };
     refuses_another_length(golden_record_bytes("store/digests-1.0.bin"), decode);
-    follows_the_version_rule(golden_record_bytes("store/digests-1.0.bin"), 0, decode);
+    follows_the_version_rule(golden_record_bytes("store/digests-1.0.bin"), 0, decode, 2);
+}
+
+// Of several ranks: the boxes that they held.
+TEST(VersionGolden, TheDigestsOfBoxes) {
+    const auto tensors = digests().boxes.manifest();
+    const auto boxes = Layout::make(tensors, 1, {{0, 0, {{0, 0}, {2, 1}}}, {0, 0, {{0, 1}, {2, 2}}}, {0, 1, {{}, {}}}}, Coverage::full).value();
+    const VersionDigests of_boxes{boxes, {{0, 1, 2, 3}, {digest(1), digest(2), digest(3)}}};
+    expect_golden("store/digests-2.0.bin", encode(of_boxes).value());
+    const auto bytes = golden_record_bytes("store/digests-2.0.bin");
+    const auto decode = [](std::span<const std::byte> any) { return decode_version_digests(any, "wsync.digests"); };
+    const auto read = decode(bytes);
+    ASSERT_OK(read);
+    EXPECT_EQ(read->boxes, boxes);
+    EXPECT_EQ(read->blocks, of_boxes.blocks);
+    refuses_another_length(bytes, decode);
+    follows_the_version_rule(bytes, 0, decode, 2);
+    // What the one version has, the other has not.
+    auto mixed = bytes;
+    mixed[4] = std::byte{1};
+    EXPECT_THAT(decode(mixed), HasCode(Code::corrupt));
+    mixed = golden_record_bytes("store/digests-1.0.bin");
+    mixed[4] = std::byte{2};
+    EXPECT_THAT(decode(mixed), HasCode(Code::corrupt));
+    // A layout of two ranks, or one that does not hold all, is none that a writer leaves.
+    for (const auto& other : {Layout::make(tensors, 2, {{0, 0, {{0, 0}, {2, 3}}}, {1, 1, {{}, {}}}}, Coverage::full).value(),
+                              Layout::make(tensors, 1, {{0, 0, {{0, 0}, {2, 1}}}}, Coverage::partial).value()}) {
+        EXPECT_THAT(decode(encode_version_digests(encode(other), of_boxes.blocks)), HasError(Code::corrupt, "not one rank's that holds all"));
+    }
+}
+
+TEST(VersionGolden, APart) {
+    const VersionPart part{{"policy", "run-7", 3, 17, 170, 16, {}}, 1, 3, digest(0x20), digest(0x30), {{0, 1, 2}, {digest(1), digest(2)}}};
+    expect_golden("store/part-1.0.bin", encode(part));
+    const auto bytes = golden_record_bytes("store/part-1.0.bin");
+    const auto decode = [](std::span<const std::byte> any) { return decode_version_part(any, "wsync.part-1"); };
+    const auto read = decode(bytes);
+    ASSERT_OK(read);
+    EXPECT_EQ(*read, part);
+    refuses_another_length(bytes, decode);
+    follows_the_version_rule(bytes, 0, decode);
+    const std::size_t kinds[] = {0, bytes.size() - encode(part.blocks).size()};
+    survives_every_change(bytes, decode, [](const VersionPart& p) { return encode(p); }, kinds);
 }
 
 TEST(VersionGolden, TheDescriptorOfAFile) {

@@ -11,7 +11,7 @@ TEST_F(Reuse, VersionsOfOneModelAndThenOfAnother) {
     VersionWriter writer(*files);
     VersionReader reader(*files);
     Weights other({{"embed", DType::bf16, {300, 1000}}, {"new", DType::u8, {7}}});
-    Weights moved(small_model(), 4096);  // the same layout, another placement
+    Weights moved(small_tensors(), 4096);  // the same layout, another placement
     std::uint64_t number = 0;
     for (Weights* each : {&weights, &weights, &other, &weights, &moved, &moved}) {
         each->fill(++number);

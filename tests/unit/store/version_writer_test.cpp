@@ -86,7 +86,7 @@ TEST_F(Versions, WhateverThePhaseOfTheSlab) {
     for (const std::uint64_t alignment : {1ull, 64ull, 4096ull}) {
         for (const std::uint64_t shift : {0ull, 4ull, 4096ull}) {
             TemporaryDirectory here;
-            Weights odd(small_model(), alignment, shift);
+            Weights odd(small_tensors(), alignment, shift);
             odd.fill(5);
             auto o = options(1);
             o.root = here.path();
