@@ -1,5 +1,6 @@
 #include "measure/bench.hpp"
 
+#include "store/directory_check.hpp"
 #include "transport/file/file_transport.hpp"
 
 #include <algorithm>
@@ -11,12 +12,16 @@ namespace {
 
 constexpr int kChoosingRounds = 3;
 
+std::uint64_t probe_bytes(const BenchOptions& options) {
+    return std::clamp<std::uint64_t>(options.source.manifest().bytes() / 4096 * 4096, 16 << 20, options.max_probe_bytes);
+}
+
 struct Probes {
     std::map<LimitKind, LimitProbe> probes;
 
     Status make(const BenchOptions& options, const std::string& directory) {
         LimitOptions limit;
-        limit.bytes = std::clamp<std::uint64_t>(options.source.manifest().bytes() / 4096 * 4096, 16 << 20, options.max_probe_bytes);
+        limit.bytes = probe_bytes(options);
         limit.directory = directory;
         WSYNC_TRY(auto buffers, LimitBuffers::make(limit.bytes));
         std::vector<LimitKind> kinds{LimitKind::copy_1, LimitKind::copy_2};
@@ -77,7 +82,13 @@ public:
         result_.kernels = fleet.kernels;
         fleet.huge_pages = options_.huge_pages;
         fleet.interrupted = options_.interrupted;
-        if (wants("disk")) fleet.disk_directory = options_.directory;
+        if (wants("disk")) {
+            fleet.disk_directory = options_.directory;
+            // Before anything is drawn or measured: the versions (see Fleet::start), and the files of the probes.
+            const auto& manifest = options_.source.manifest();
+            WSYNC_TRY_VOID(check_room(options_.directory, 3 * version_bytes(manifest) + 4 * probe_bytes(options_),
+                                      "the versions of the disk method and its probes' files"));
+        }
         fleet.progress = [&](double, std::string_view what) { tell(what); };
         WSYNC_TRY(fleet_, Fleet::start(std::move(fleet)));
         // Forked children would share the probes' pages copy-on-write: the probes come after them.
@@ -331,9 +342,6 @@ Result<BenchResult> run_bench(const BenchOptions& options) {
     for (const auto& method : options.methods) {
         if (std::find(std::begin(kMethods), std::end(kMethods), method) == std::end(kMethods)) {
             return Error{Code::invalid_argument, fmt::format("no method {}; there are shm_map, shm_copy, tcp, disk", method), {}};
-        }
-        if (method == "disk" && options.source.ranks() > 1) {
-            return Error{Code::unsupported, "the disk method writes one rank's version: bench it with one trainer", {}};
         }
     }
     if (options.methods.empty() || options.runs < 1 || options.receivers < 1 || options.threads < 1) {

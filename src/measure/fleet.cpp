@@ -2,6 +2,7 @@
 
 #include "measure/fleet_process.hpp"
 #include "memory/memory_limit.hpp"
+#include "store/directory_check.hpp"
 #include "store/version_reader.hpp"
 
 #include <cerrno>
@@ -72,6 +73,9 @@ Result<std::unique_ptr<Fleet>> Fleet::start(FleetOptions options) {
     std::unique_ptr<Fleet> fleet(new Fleet(std::move(options)));
     WSYNC_TRY(fleet->scratch_, ScratchFolder::make("fleet"));
     if (!fleet->options_.disk_directory.empty()) {
+        // Two versions, and the retired one that the next is written over.
+        WSYNC_TRY_VOID(check_room(fleet->options_.disk_directory, 3 * version_bytes(fleet->options_.source.manifest()), "the versions of the disk method")
+                           .within("starting the fleet: choose a smaller model, another --dir, or methods without disk"));
         WSYNC_TRY(fleet->disk_, ScratchFolder::make("fleet", fleet->options_.disk_directory));
     }
     WSYNC_TRY_VOID(fleet->start_trainers());

@@ -1,6 +1,7 @@
 #include "measure/limits.hpp"
 
 #include "measure/limit_variants.hpp"
+#include "store/directory_check.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -120,6 +121,7 @@ Result<Limit> LimitProbe::limit() const {
 
 Result<std::vector<Limit>> measure_limits(const LimitOptions& options) {
     WSYNC_TRY_VOID(check(options));
+    WSYNC_TRY_VOID(check_directory(options.directory, "the probes' files"));
     WSYNC_TRY(auto buffers, LimitBuffers::make(options.bytes).within("measuring limits"));
     std::vector<LimitProbe> probes;
     for (auto kind : options.which) {

@@ -43,7 +43,7 @@ public:
         publisher.threads = options_.threads;
         publisher.huge_pages = options_.huge_pages;
         publisher.keep_versions = 1;  // so that the second version finds files to write over
-        publisher.version_directory = publisher.world == 1 ? place_.disk : std::string();
+        publisher.version_directory = place_.disk;
         WSYNC_TRY(auto made, session_->publisher(publisher));
         publisher_.emplace(std::move(made));
         return {};

@@ -2,7 +2,9 @@
 #include "interrupt.hpp"
 #include "interruptible_files.hpp"
 #include "measure/child.hpp"
+#include "output_directory.hpp"
 #include "partial_file.hpp"
+#include "store/directory_check.hpp"
 #include "store/version_reader.hpp"
 #include "store/version_writer.hpp"
 #include "terminal.hpp"
@@ -18,6 +20,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <thread>
 
 namespace wsync::tool {
@@ -47,11 +50,15 @@ public:
         : arguments_(arguments), out_(fs::path(arguments.out).lexically_normal().string()), partial_path_(beside("partial")), stage_root_(beside("stage")) {}
 
     Status run() {
+        WSYNC_TRY(bulk_, make_file_transport(FileOptions{}));
+        files_ = make_interruptible_files(bulk_.get());
+        if (!out_.empty()) {
+            WSYNC_TRY_VOID(check_directory(parent_of(out_), out_));
+            WSYNC_TRY([[maybe_unused]] const auto kept, files_to_keep(*files_, out_));
+        }
         SessionOptions session_options;
         session_options.control = arguments_.control;
         WSYNC_TRY(auto session, Session::open(session_options));
-        WSYNC_TRY(bulk_, make_file_transport(FileOptions{}));
-        files_ = make_interruptible_files(bulk_.get());
 
         WSYNC_TRY(auto receiver, session.receiver(receiver_options()));
         on_interrupt([](void* pull) { static_cast<Receiver*>(pull)->interrupt(); }, &receiver);
@@ -59,8 +66,10 @@ public:
         on_interrupt(nullptr, nullptr);
         std::error_code ignored;
         fs::remove_all(stage_root_, ignored);
-        // A finished or an interrupted pull leaves nothing; one that broke leaves what the next one goes on from.
-        if (status || (interrupted_by() != 0 && !arguments_.partial)) partial_.remove();
+        // A finished or an interrupted pull leaves nothing, nor does one that finds the disk full; one that broke leaves what
+        // the next one goes on from.
+        const bool full = !status && status.error().code == Code::resource_exhausted;
+        if (status || full || (interrupted_by() != 0 && !arguments_.partial)) partial_.remove();
         return status;
     }
 
@@ -86,6 +95,7 @@ private:
         if (!out_.empty()) {
             options.slabs = 1;  // the partial file is all there is: the old version is on disk until the new one takes its place
             options.sink.make_slot = [this](const Layout& wanted, const Placement& place) -> Result<std::span<std::byte>> {
+                WSYNC_TRY_VOID(check_room_for(wanted.manifest(), place.bytes()));
                 WSYNC_TRY(auto slot, partial_.open(partial_path_, place.bytes()));
                 layout_ = wanted;
                 placement_ = place;
@@ -94,6 +104,14 @@ private:
             };
         }
         return options;
+    }
+
+    // What is received and the version that is made of it, beside each other, and beside the version that is there.
+    Status check_room_for(const Manifest& manifest, std::uint64_t partial_bytes) const {
+        std::uint64_t need = partial_bytes + version_bytes(manifest);
+        struct stat broken {};
+        if (::stat(partial_path_.c_str(), &broken) == 0) need -= std::min(partial_bytes, static_cast<std::uint64_t>(broken.st_blocks) * 512);  // a pull's that broke
+        return check_room(parent_of(out_), need, fmt::format("{} and what is received for it", out_));
     }
 
     // What the output holds of these tensors already: only what differs will be moved.
@@ -171,6 +189,7 @@ private:
             write.root = stage_root_;
             write.version = version;
             write.keep = 0;
+            WSYNC_TRY(write.extra_files, files_to_keep(*files_, out_));
             std::error_code failed;
             fs::remove_all(stage_root_, failed);
             fs::create_directories(stage_root_, failed);

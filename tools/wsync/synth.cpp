@@ -5,6 +5,8 @@
 #include "measure/model_choice.hpp"
 #include "measure/synthetic_weights.hpp"
 #include "memory/host_buffer.hpp"
+#include "output_directory.hpp"
+#include "store/directory_check.hpp"
 #include "store/version_writer.hpp"
 #include "terminal.hpp"
 #include "transport/file/file_transport.hpp"
@@ -31,6 +33,7 @@ Status synth(const Arguments& arguments) {
     }
     WSYNC_TRY(auto model, choose_model(arguments.model));
     WSYNC_TRY(auto layout, Layout::replicated(model.manifest, 1));
+    WSYNC_TRY_VOID(check_room(parent_of(arguments.out), version_bytes(model.manifest), arguments.out));
     WSYNC_TRY(auto placement, pack(layout, 0));
     HostBufferOptions buffer_options;
     buffer_options.bytes = std::max<std::uint64_t>(placement.bytes(), 1);
