@@ -144,7 +144,7 @@ class Formats(Case):
         self.house.write("tools/x.cpp", 'x = {{"schema", "wsync.x/1"}};\n')
         listed = "# A list.\nWAAA a.bin\nWBBB a.bin\nwsync.x/1 x.json\n"
         self.house.write("tests/golden/formats.txt", listed)
-        self.refuses("a.bin, the golden file of WAAA, is not there")
+        self.refuses("a.bin, a golden file of WAAA, is not there")
         self.house.write("tests/golden/a.bin", "WAAA and WBBB")
         self.house.write("tests/golden/x.json", "wsync.x/1")
         self.accepts()
