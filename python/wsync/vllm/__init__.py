@@ -9,16 +9,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._client import HTTPClient, LLMClient, push
+from ._client import HTTPClient, LLMClient
+from ._push import PushReport, push, rollback
 
 if TYPE_CHECKING:
+    from ._info import InitInfo, UpdateInfo
+    from ._salt import SaltByVersion
     from ._trainer import TrainerEngine, TrainerInit
-    from ._worker import InitInfo, UpdateInfo, WorkerEngine
+    from ._worker import WorkerEngine
 
-__all__ = ["HTTPClient", "InitInfo", "LLMClient", "TrainerEngine", "TrainerInit", "UpdateInfo", "WorkerEngine", "push", "register"]
+__all__ = [
+    "HTTPClient",
+    "InitInfo",
+    "LLMClient",
+    "PushReport",
+    "SaltByVersion",
+    "TrainerEngine",
+    "TrainerInit",
+    "UpdateInfo",
+    "WorkerEngine",
+    "push",
+    "register",
+    "rollback",
+]
 
 BACKEND = "wsync"
-_HOMES = {"InitInfo": "_worker", "UpdateInfo": "_worker", "WorkerEngine": "_worker", "TrainerEngine": "_trainer", "TrainerInit": "_trainer"}
+_HOMES = {
+    "InitInfo": "_info",
+    "UpdateInfo": "_info",
+    "SaltByVersion": "_salt",
+    "WorkerEngine": "_worker",
+    "TrainerEngine": "_trainer",
+    "TrainerInit": "_trainer",
+}
 
 
 def register() -> None:

@@ -1,8 +1,9 @@
-"""The trainer's side of vLLM's control plane: which calls make the engine take a version."""
+"""The trainer's side of vLLM's control plane: clients of one engine, or of a fleet."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -20,14 +21,24 @@ class Client(Protocol):
     def finish_weight_update(self, weight_version: str | None = None) -> None: ...
 
 
+UNTOUCHED = "no weight was touched"  # a worker says so of itself while that is true
+SALT_PATH = "wsync/salt"  # of SaltByVersion
+_KV = ("clear", "keep", "salt")
+
+
 class LLMClient:
-    """A client for a vllm.LLM in this process. `kv`: what becomes of the prefix cache after an update: "clear" or "keep"."""
+    """A client for a vllm.LLM in this process.
+
+    `kv`: what becomes of the prefix cache: "clear" it with each update, "keep" it, or "salt": requests that carry `client.salt`, as
+    {"prompt_token_ids": ..., "cache_salt": client.salt}, find only what was cached under the weights of now. One thread.
+    """
 
     def __init__(self, llm: Any, *, kv: str = "clear") -> None:
-        if kv not in ("clear", "keep"):
-            raise Error("invalid_argument", f'kv is "{kv}": give "clear" or "keep"')
+        if kv not in _KV:
+            raise Error("invalid_argument", f'kv is "{kv}": give "clear", "keep" or "salt"')
         self.llm = llm
         self.kv = kv
+        self.salt = "before wsync"  # the label of the weights of now
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         self.llm.init_weight_transfer_engine({"init_info": init_info})
@@ -43,24 +54,32 @@ class LLMClient:
         if self.kv == "clear" and not self.llm.reset_prefix_cache():
             raise Error("unavailable", "vLLM did not clear its prefix cache: requests run; update between calls of generate")
         self.llm.finish_weight_update(weight_version)
+        self.salt = weight_version or self.salt
 
 
 class HTTPClient:
     """A client for vLLM servers (started with VLLM_SERVER_DEV_MODE=1): each call goes to all of them at once, and all must do it.
 
     `on_update`: what becomes of the requests in flight: "keep" (frozen, they go on with the new weights), "wait" (for their end),
-    "abort". `kv`: "clear" or "keep" the cached keys and values of the old weights. Replicas are paused only while weights are installed.
+    "abort". `kv`: what becomes of the cached keys and values of the old weights: "clear", "keep", or "salt": they stay, for requests
+    that began before; servers started with --middleware wsync.vllm.SaltByVersion give later ones a cache of their own.
+    Replicas are paused only while weights are installed. `timeout`: seconds of one call; waiting for requests' end is one. One thread.
     """
 
     def __init__(self, *urls: str, on_update: str = "keep", kv: str = "clear", timeout: float = 300.0) -> None:
-        if not urls or on_update not in ("keep", "wait", "abort") or kv not in ("clear", "keep"):
-            raise Error("invalid_argument", 'give URLs; on_update is "keep", "wait" or "abort", and kv "clear" or "keep"')
+        if not urls or on_update not in ("keep", "wait", "abort") or kv not in _KV:
+            raise Error("invalid_argument", 'give URLs; on_update is "keep", "wait" or "abort", and kv "clear", "keep" or "salt"')
         self.urls = [url.rstrip("/") for url in urls]
         self.on_update = on_update
         self.kv = kv
         self.timeout = timeout
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        if self.kv == "salt":
+            try:
+                self.call(SALT_PATH)
+            except Error as why:
+                raise Error("unsupported", f'kv="salt" needs servers started with --middleware wsync.vllm.SaltByVersion ({why.message})') from why
         self.call("init_weight_transfer_engine", {"init_info": init_info})
 
     def start_weight_update(self) -> None:
@@ -78,14 +97,29 @@ class HTTPClient:
     def resume(self) -> None:
         self.call("resume")
 
+    def abandon(self, *, paused: bool) -> None:
+        """Ends the update on every replica, wherever it has come to. Those that say that no weight was touched run on, if `paused`;
+        the others stay as they are."""
+        for url in self.urls:
+            with contextlib.suppress(RuntimeError, OSError):  # an update may be under way: that is the one to end
+                self._post(f"{url}/start_weight_update", None)
+        answers = self._ask_all("update_weights", {"update_info": {"abandon": True}})
+        for url, answer in zip(self.urls, answers, strict=True):
+            if paused and UNTOUCHED in str(answer.exception()):
+                with contextlib.suppress(RuntimeError, OSError):
+                    self._post(f"{url}/resume", None)
+
     def call(self, path: str, body: Any = None) -> list[Any]:
         """POSTs to every replica and gives their answers. Error("unavailable") names those that refused, when all have answered."""
-        with concurrent.futures.ThreadPoolExecutor(len(self.urls)) as pool:
-            answers = [pool.submit(self._post, f"{url}/{path}", body) for url in self.urls]
+        answers = self._ask_all(path, body)
         failed = [f"{url}: {answer.exception()}" for url, answer in zip(self.urls, answers, strict=True) if answer.exception()]
         if failed:
             raise Error("unavailable", f"{path.partition('?')[0]}: {'; '.join(failed)}")
         return [answer.result() for answer in answers]
+
+    def _ask_all(self, path: str, body: Any) -> list[concurrent.futures.Future[Any]]:
+        with concurrent.futures.ThreadPoolExecutor(len(self.urls)) as pool:
+            return [pool.submit(self._post, f"{url}/{path}", body) for url in self.urls]
 
     def _post(self, url: str, body: Any) -> Any:
         data = b"" if body is None else json.dumps(body).encode()
@@ -106,21 +140,3 @@ def _message_in(body: bytes) -> str:
         return str(said.get("message", said) if isinstance(said, dict) else said)
     except (ValueError, AttributeError):
         return text[:2000]
-
-
-def push(client: Client, label: str) -> None:
-    """Makes every replica behind `client` stage, verify and install the version `label`, which has been published.
-
-    First all stage it, while they serve; then a client that can is asked to pause, the weights are installed, and it resumes. When this
-    raises, either no weight was touched and the old version serves, or a replica was left paused and marked: it refuses to finish
-    an update until a push succeeds, and must not generate before (the error says which).
-    """
-    client.start_weight_update()
-    pause, resume = getattr(client, "pause", None), getattr(client, "resume", None)
-    if pause is not None:
-        client.update_weights({"version": label, "stage_only": True})
-        pause()
-    client.update_weights({"version": label})
-    client.finish_weight_update(label)
-    if resume is not None:
-        resume()

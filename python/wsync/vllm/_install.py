@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from .._error import Error
+from ._rehearsal import as_loaded
+
+Result = TypeVar("Result")
 
 
 def install(model: torch.nn.Module, model_config: Any, weights: Iterable[tuple[str, torch.Tensor]], *, layerwise: bool) -> None:
@@ -23,6 +26,37 @@ def install(model: torch.nn.Module, model_config: Any, weights: Iterable[tuple[s
         initialize_layerwise_reload(model)
         model.load_weights(weights)
         finalize_layerwise_reload(model, model_config)
+        _pack_tied_again(model)
+
+
+def changed_after_loading(model: torch.nn.Module) -> str:
+    """The name of something that vLLM keeps in another form than it was loaded in, so that it can't be loaded directly; "" for nothing."""
+    for name, module in model.named_modules():
+        if _is_packed(module):
+            return f"{name}.weight"
+        before, _ = as_loaded(module)
+        for key, was in before.items():
+            now = module._parameters.get(key)
+            if now is None or now.shape != was.shape or now.dtype != was.dtype:
+                return f"{name}.{key}"
+    return ""
+
+
+def _is_packed(module: torch.nn.Module) -> bool:
+    """Whether it computes with a copy of its weight: on CPUs vLLM packs one for oneDNN or AMX, and keeps it in a function."""
+    return bool(getattr(getattr(module, "cpu_linear", None), "__closure__", None))
+
+
+def _pack_tied_again(model: torch.nn.Module) -> None:
+    """vLLM's reload by layers packs a layer when its tensors come. A tied lm_head has none of its own, and would go on with the old copy."""
+    owners: dict[int, int] = {}
+    for module in model.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    for module in model.modules():
+        if _is_packed(module) and any(owners.get(id(one), 0) > 1 for one in module._parameters.values()):
+            module.quant_method.process_weights_after_loading(module)
 
 
 def abandon(model: torch.nn.Module, model_config: Any) -> None:
@@ -39,11 +73,12 @@ def abandon(model: torch.nn.Module, model_config: Any) -> None:
         finalize_layerwise_reload(model, model_config)
 
 
-def agree(act: Callable[[], None], consequence: str) -> None:
-    """Acts; then raises if this rank or another of the replica's failed: all return, or all raise."""
+def agree(act: Callable[[], Result], consequence: str) -> Result:
+    """Acts; then raises if this rank or another of the replica's failed: all return what `act` did, or all raise."""
     problem: BaseException | None = None
+    done: list[Result] = []
     try:
-        act()
+        done.append(act())
     except Exception as why:
         problem = why
         _let_go(why)
@@ -54,6 +89,7 @@ def agree(act: Callable[[], None], consequence: str) -> None:
         raise Error("internal", f"{_described(problem)}; {consequence}") from problem
     if failed:
         raise Error("cancelled", f"another rank of this replica failed ({failed[0]}); {consequence}")
+    return done[0]
 
 
 def _let_go(problem: BaseException | None) -> None:

@@ -180,7 +180,7 @@ def _twin_of(model: torch.nn.Module) -> torch.nn.Module:
     for module in originals:
         twin = twins[id(module)]
         twin.__dict__["_modules"] = {name: None if child is None else twins[id(child)] for name, child in module._modules.items()}
-        for kind, before in zip(("_parameters", "_buffers"), _as_loaded(module), strict=True):
+        for kind, before in zip(("_parameters", "_buffers"), as_loaded(module), strict=True):
             now: Mapping[str, Any] = module.__dict__[kind]
             tensors: dict[str, Any] = {}
             for name, value in before.items():
@@ -193,7 +193,7 @@ def _twin_of(model: torch.nn.Module) -> torch.nn.Module:
     return twins[id(model)]
 
 
-def _as_loaded(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def as_loaded(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Parameters and buffers in the checkpoint's form: vLLM recorded them, for reloading by layers."""
     now = tuple({name: one for name, one in group.items() if one is not None} for group in (module._parameters, module._buffers))
     try:

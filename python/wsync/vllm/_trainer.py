@@ -11,7 +11,8 @@ from .._error import Error
 from .._session import Session
 from .._wsync import Version
 from ..torch import StreamPublisher, dtype_name
-from ._client import Client, push
+from ._client import Client
+from ._push import PushReport, push
 
 
 @dataclass
@@ -39,6 +40,7 @@ class TrainerEngine(base.TrainerWeightTransferEngine):
         self.publisher = publisher
         self.step = 0
         self.version: Version | None = None  # that the engines have
+        self.report: PushReport | None = None  # of the last send_weights
 
     @classmethod
     def trainer_init(cls, init_info: TrainerInit, *, client: Client, source: Any = None) -> Self:
@@ -63,7 +65,7 @@ class TrainerEngine(base.TrainerWeightTransferEngine):
                 pass
             return
         version = self.publisher.publish(tensors, step=self.step)
-        push(self.client, version.label)
+        self.report = push(self.client, version.label)
         self.version = version
 
     def shutdown(self) -> None:

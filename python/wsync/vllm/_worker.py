@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,45 +13,19 @@ from .. import torch as wsync_torch
 from .._error import Error
 from .._events import report_event
 from .._session import Receiver, Session, StagedVersion, Use
-from .._wsync import SyncReport
-from ._install import abandon, agree, install
+from .._tensors import Tensors
+from .._wsync import SyncReport, Version
+from ._client import UNTOUCHED
+from ._info import InitInfo, UpdateInfo, check_format
+from ._install import abandon, agree, changed_after_loading, install
 from ._rehearsal import Rehearsal, rehearse
-
-FORMAT = 1  # of InitInfo and UpdateInfo; grows when an older worker would misread them
-
-
-@dataclass
-class InitInfo(base.WeightTransferInitInfo):
-    """What the worker needs to find the publisher. JSON alone: no flag for insecure serialisation is needed."""
-
-    control: str  # "dir:/run/policy": the trainer's control folder, as this host sees it
-    name: str = "policy"
-    socket_directory: str = ""
-    tcp_host: str = "127.0.0.1"
-    transports: list[str] = field(default_factory=list)  # by preference, only these: "shm", "tcp"; or ["disk"]
-    use: str = "auto"  # "map_then_install", "copy"; auto: map the trainer's pages where they can be mapped, else copy
-    slabs: int = 1  # of a copying worker: 2 keep the version before, for a rollback
-    verification: str = "content"
-    threads: int = 1
-    deadline: float = 120.0  # seconds, for one version to be staged
-    reload: str = "layerwise"  # "direct": into the live parameters; right only where vLLM changes no weight after loading
-    ignore: list[str] = field(default_factory=list)  # patterns of tensors that the model may do nothing with
-    optional: list[str] = field(default_factory=list)  # patterns of the model's parameters that may be left out
-    format: int = FORMAT
-
-
-@dataclass
-class UpdateInfo(base.WeightTransferUpdateInfo):
-    version: str = ""  # the label that must arrive; "": the newest
-    stage_only: bool = False  # true: move, verify and check it now, install it with the next update
-    format: int = FORMAT
 
 
 class WorkerEngine(base.WeightTransferEngine):
     """One worker's. A version goes through stage, rehearsal, agreement of all ranks, and only then into the model.
 
     What fails before the model's loader starts leaves the weights as they were. What fails after marks the replica: an update can't be
-    finished until a version has been installed whole.
+    finished until a version has been installed whole. vLLM calls it from one thread.
     """
 
     init_info_cls = InitInfo
@@ -66,21 +39,24 @@ class WorkerEngine(base.WeightTransferEngine):
         self.session: Session | None = None
         self.receiver: Receiver | None = None
         self.staged: StagedVersion | None = None
+        self.held = ""  # the label that a copying receiver has whole in its own memory
         self.mixed = ""  # the label that was half installed
         self.installed = ""  # since start_weight_update
+        self.unfinished = ""  # the label that was installed, while vLLM's label is still another
         self.report: SyncReport | None = None  # of the last installation
         self._rehearsed: tuple[int, Rehearsal] | None = None
 
     # What vLLM calls
 
     def init_transfer_engine(self, init_info: InitInfo) -> None:
-        _check_format(init_info.format)
+        check_format(init_info.format)
         if init_info.use not in ("auto", "map_then_install", "copy"):
             raise Error("invalid_argument", f'use is "{init_info.use}": give "auto", "map_then_install" or "copy"')
         if init_info.reload not in ("layerwise", "direct"):
             raise Error("invalid_argument", f'reload is "{init_info.reload}": give "layerwise" or "direct"')
         self.shutdown()
         self.info = init_info
+        self._rehearsed = None  # by the options of before
         self.session = Session.open(init_info.control, socket_directory=init_info.socket_directory, tcp_host=init_info.tcp_host)
         self._open("copy" if init_info.use == "copy" else "map_then_install")
 
@@ -92,25 +68,32 @@ class WorkerEngine(base.WeightTransferEngine):
     def receive_weights(self, update_info: UpdateInfo, load_weights: Any = None) -> None:
         """All ranks return, or all raise. `load_weights` is what vLLM before 0.25 gives."""
         del load_weights
-        _check_format(update_info.format)
+        check_format(update_info.format)
         info, _ = self._opened()
+        if update_info.abandon:
+            self._abandon()
         began = time.monotonic()
-        agree(lambda: self._stage(info, update_info.version), "no weight was touched")
-        if update_info.stage_only:
-            return
-        assert self.staged is not None
-        label = self.staged.version.label
+        if update_info.rollback:
+            version = self._take_back(info, update_info.version)
+        else:
+            agree(lambda: self._stage(info, update_info.version), UNTOUCHED)
+            if update_info.stage_only:
+                return
+            assert self.staged is not None
+            version = self.staged.version
         stalled = time.monotonic()
-        before, self.mixed = self.mixed, label
-        agree(lambda: self._install(info), f"the replica holds a part of {label} now: keep it paused, and send a whole version")
+        before, self.mixed = self.mixed, version.label
+        agree(lambda: self._install(info), f"the replica holds a part of {version.label} now: keep it paused, and send a whole version")
         self.mixed = ""
-        self._activate(label, before, time.monotonic() - stalled, time.monotonic() - began)
+        now = time.monotonic()
+        self._activate(update_info, version, before, now - stalled, now - began)
 
     def finish_weight_update(self) -> None:
         if self.mixed:
             raise Error("corrupt", f"this replica holds a part of {self.mixed}: send a whole version before the update is finished")
         if not self.installed:
             raise Error("invalid_argument", "no version was installed since start_weight_update: call update_weights")
+        self.unfinished = ""
 
     def shutdown(self) -> None:
         self._drop()
@@ -118,6 +101,7 @@ class WorkerEngine(base.WeightTransferEngine):
             if one is not None:
                 one.close()
         self.receiver = self.session = self.info = None
+        self.held = ""
 
     # vLLM 0.25 to 0.27 have it abstract
     @staticmethod
@@ -135,10 +119,12 @@ class WorkerEngine(base.WeightTransferEngine):
         assert self.info is not None and self.session is not None
         if self.receiver is not None:
             self.receiver.close()
+        self.held = ""
         rank = getattr(self.parallel_config, "rank", 0)
         self.receiver = self.session.receiver(
             self.info.name, id=f"vllm {socket.gethostname()} rank {rank}", use=use, slabs=self.info.slabs, transports=self.info.transports,
             verification=self.info.verification, threads=self.info.threads,  # type: ignore[arg-type]
+            bytes_per_second=self.info.bytes_per_second,
         )  # fmt: skip
 
     def _drop(self) -> None:
@@ -156,7 +142,7 @@ class WorkerEngine(base.WeightTransferEngine):
             have = self.staged.version.label
             if label and have != label:
                 raise Error("unavailable", f"{label} is asked for, but the newest version is {have}: send that one")
-            self._rehearse(info, self.staged)
+            self._rehearse(info, self.staged.tensors())
         except BaseException:
             self._drop()
             raise
@@ -173,20 +159,64 @@ class WorkerEngine(base.WeightTransferEngine):
         _, receiver = self._opened()
         return receiver.stage(deadline=info.deadline)
 
-    def _rehearse(self, info: InitInfo, staged: StagedVersion) -> None:
+    def _abandon(self) -> None:
+        self._drop()
+        if self.mixed:
+            raise Error("corrupt", f"this replica holds a part of {self.mixed}: keep it paused, and send a whole version")
+        raise Error("cancelled", f"the update was ended: {f'{self.unfinished} was installed, but not finished' if self.unfinished else UNTOUCHED}")
+
+    def _take_back(self, info: InitInfo, label: str) -> Version:
+        """The version before, which this worker's receiver still has; it is the receiver's active one now. All ranks'."""
+        _, receiver = self._opened()
+        went_back = False
+
+        def go_back() -> Version:
+            nonlocal went_back
+            self._drop()
+            if not self.held:
+                raise Error("unsupported", 'nothing to go back to is held here: workers with use="copy" and two slabs keep the version before')
+            if not self.mixed:  # else the version before is the one that the receiver has
+                receiver.rollback()
+                went_back = True
+            tensors = self._to_install()
+            have = tensors.version
+            if label and have.label != label:
+                raise Error("not_found", f"{label} is asked for, but the version before is {have}")
+            self._rehearse(info, tensors)
+            return have
+
+        try:
+            return agree(go_back, UNTOUCHED)
+        except BaseException:
+            if went_back:
+                receiver.rollback()  # and forward again
+            raise
+
+    def _to_install(self) -> Tensors:
+        """What was staged; or, after going back, what the receiver has."""
+        _, receiver = self._opened()
+        tensors = self.staged.tensors() if self.staged is not None else receiver.pin()
+        if tensors is None:
+            raise Error("not_found", "this worker holds no version")
+        return tensors
+
+    def _rehearse(self, info: InitInfo, tensors: Tensors) -> None:
         """Once for each set of names, types and shapes."""
-        given = wsync_torch.tensors(staged.tensors())
+        given = wsync_torch.tensors(tensors)
         key = hash((id(self.model), tuple((name, one.dtype, one.shape) for name, one in given.items())))
         if self._rehearsed is None or self._rehearsed[0] != key:
+            changed = changed_after_loading(self.model) if info.reload == "direct" else ""
+            if changed:
+                raise Error("unsupported", f'vLLM keeps {changed} in another form than it was loaded in: use reload="layerwise"; {UNTOUCHED}')
             ignore = list(info.ignore)
             if getattr(getattr(self.model_config, "hf_text_config", None), "tie_word_embeddings", False):
                 ignore.append("*lm_head.weight")
             self._rehearsed = (key, rehearse(self.model, given, ignore=ignore, optional=info.optional))
-        self._rehearsed[1].check(staged.version.label)
+        self._rehearsed[1].check(tensors.version.label)
 
     def _install(self, info: InitInfo) -> None:
-        assert self.staged is not None and self._rehearsed is not None
-        given = wsync_torch.tensors(self.staged.tensors())
+        assert self._rehearsed is not None
+        given = wsync_torch.tensors(self._to_install())
         try:
             install(self.model, self.model_config, ((name, given[name]) for name in self._rehearsed[1].order), layerwise=info.reload == "layerwise")
             if self.device.type != "cpu":
@@ -195,25 +225,25 @@ class WorkerEngine(base.WeightTransferEngine):
             abandon(self.model, self.model_config)
             raise
 
-    def _activate(self, label: str, healed: str, stalled: float, seconds: float) -> None:
+    def _activate(self, asked: UpdateInfo, version: Version, healed: str, stalled: float, seconds: float) -> None:
         _, receiver = self._opened()
-        assert self.staged is not None
-        report = receiver.activate(self.staged)
-        self.staged = None
-        report.add_stage("install", stalled)
-        report.engine_stalled_seconds = stalled
-        if healed:
-            report.add_note(f"{healed} had been installed in part")
-        self.report = report
-        self.installed = label
+        metrics: dict[str, float] = {"wsync/engine_stalled_seconds": stalled}
+        if self.staged is not None:
+            report = receiver.activate(self.staged)
+            self.staged = None
+            report.add_stage("install", stalled)
+            report.engine_stalled_seconds = stalled
+            if healed:
+                report.add_note(f"{healed} had been installed in part")
+            if asked.on_update or asked.kv:
+                report.add_note(f"requests in flight: {asked.on_update or 'none'}; prefix cache: {asked.kv or 'as it was'}")
+            self.report = report
+            self.held = "" if report.use == "map_then_install" else version.label
+            metrics = report.metrics()
+        else:  # went back
+            self.held = version.label
+        self.installed = self.unfinished = version.label
         report_event(
-            "install", f"installed {label} in {stalled * 1e3:.1f} ms", name=report.name, version=label, step=report.step, peer=receiver.id, stage="install",
-            seconds=seconds, metrics=report.metrics(),
+            "install", f"installed {version.label} in {stalled * 1e3:.1f} ms", name=version.name, version=version.label, step=version.step,
+            peer=receiver.id, stage="install", seconds=seconds, on_update=asked.on_update, kv=asked.kv, metrics=metrics,
         )  # fmt: skip
-
-
-def _check_format(given: int) -> None:
-    if given > FORMAT:
-        raise Error("unsupported", f"the trainer's wsync speaks format {given} of this backend, this worker {FORMAT}: install the same release on both")
-
-
