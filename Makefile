@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 CMAKE_QUIET = > /dev/null
 
-.PHONY: help deps build demo test check bench bench-bars bench-peers fuzz asan tsan gpu-check docs clean
+.PHONY: help deps build demo test check bench bench-bars bench-peers fuzz asan tsan test-python test-python-asan wheel gpu-check docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -62,6 +62,16 @@ tsan: deps ## the same tests under the thread sanitizer
 	@scripts/python_env.sh $(CURDIR)/build-tsan/venv
 	@ctest --preset tsan -j $(JOBS)
 
+test-python: deps ## the Python package's tests, its types and its style
+	@scripts/python_tests.sh
+
+test-python-asan: deps ## the Python package's tests with a core built with address and undefined-behaviour sanitizers
+	@scripts/python_tests.sh asan
+
+wheel: deps ## wheels in dist/ for machines without this build, and a try of them on a bare system; PYTHONS="python3.11 python3.12"
+	@scripts/wheel.sh $(PYTHONS)
+	@scripts/wheel_test.sh
+
 gpu-check: build ## the tests that need a GPU; fails where none ran
 	@ctest --preset release -L gpu --no-tests=error
 
@@ -69,4 +79,4 @@ docs: ## check the documents: links, schemas, verbs
 	@scripts/check_docs.py
 
 clean: ## remove what was built
-	rm -rf build build-asan build-tsan build-fuzz build-bench
+	rm -rf build build-asan build-tsan build-fuzz build-bench build-python build-wheel dist

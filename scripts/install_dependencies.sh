@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that wsync builds and tests with, those that are missing: scripts/install_dependencies.sh [--fuzz|--bench]
+# Installs the Debian packages that wsync builds and tests with, those that are missing: scripts/install_dependencies.sh [--fuzz|--bench|--wheel]
 # Prints what it installs; says nothing and does nothing when all are there. Without root it prints the command and fails.
 set -eu
 
@@ -10,6 +10,8 @@ packages="
     python3 python3-venv unzip"
 if [ "${1:-}" = "--fuzz" ]; then packages="$packages clang-14 libclang-rt-14-dev"; fi
 if [ "${1:-}" = "--bench" ]; then packages="$packages libbenchmark-dev"; fi
+# The headers of Debian's own python3; another one on the path brings its own.
+if [ "${1:-}" = "--wheel" ]; then packages="$packages python3-dev"; fi
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "install_dependencies.sh: no Debian system; see the list in scripts/install_dependencies.sh for what is needed" >&2

@@ -1,6 +1,7 @@
 #include "tensors.hpp"
 
 #include <algorithm>
+#include <map>
 #include <nanobind/ndarray.h>
 #include <numeric>
 
@@ -117,23 +118,42 @@ nb::object dlpack_of(nb::handle self, const nb::kwargs& arguments) {
 
 nb::str text(std::string_view view) { return nb::str(view.data(), view.size()); }
 
-// (name, chunk, dtype, offset in elements of the chunk, size) of each tensor; where its type is not of whole bytes, or
-// its offset no multiple of the element, the dtype is "" and offset and size are bytes.
-nb::list places_of(const TensorTable& table) {
-    auto list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(table.tensors.size())));
-    std::array<nb::object, kDTypeCount> names;
-    for (int i = 0; i < kDTypeCount; ++i) names[static_cast<std::size_t>(i)] = text(name_of(static_cast<DType>(i)));
+struct ShapeOrder {
+    bool operator()(const Dims& a, const Dims& b) const { return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end()); }
+};
+
+// What makes views of all tensors, in one call: ([(chunk, dtype)...], [(name, base, offset, size, stride)...]). A base is a chunk seen as
+// elements of the dtype, and offset, size and stride count those. The dtype is "" for bytes: of tensors whose type is not of whole bytes,
+// or whose offset is no multiple of the element.
+nb::tuple places_of(const TensorTable& table) {
+    nb::list bases;
+    std::map<std::pair<std::uint32_t, std::string_view>, nb::object> base_of;
+    std::map<Dims, std::pair<nb::object, nb::object>, ShapeOrder> shapes;
+    auto places = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(table.tensors.size())));
     for (std::size_t i = 0; i < table.tensors.size(); ++i) {
         const auto tensor = table.tensors[i];
-        const auto offset = static_cast<std::size_t>(tensor.bytes.data() - table.chunks[table.chunk_of[i]].begin);
+        const auto chunk = table.chunk_of[i];
+        const auto offset = static_cast<std::size_t>(tensor.bytes.data() - table.chunks[chunk].begin);
         const auto bits = bits_of(tensor.dtype);
         const bool whole = bits % 8 == 0 && offset % (bits / 8) == 0;
-        nb::object size = whole ? nb::object(tuple_from(tensor.box.size)) : nb::object(nb::make_tuple(tensor.bytes.size()));
-        nb::object entry = nb::make_tuple(text(tensor.name), table.chunk_of[i], whole ? names[static_cast<std::size_t>(tensor.dtype)] : nb::object(nb::str("")),
-                                          whole ? offset / (bits / 8) : offset, size);
-        PyList_SetItem(list.ptr(), static_cast<Py_ssize_t>(i), entry.release().ptr());
+        const auto dtype = whole ? name_of(tensor.dtype) : std::string_view();
+        auto& base = base_of[{chunk, dtype}];
+        if (!base.is_valid()) {
+            base = nb::cast(bases.size());
+            bases.append(nb::make_tuple(chunk, text(dtype)));
+        }
+        const auto size = whole ? tensor.box.size : Dims{tensor.bytes.size()};
+        auto& shape = shapes[size];
+        if (!shape.first.is_valid()) {
+            auto stride = size;
+            std::uint64_t elements = 1;
+            for (std::size_t d = size.size(); d-- > 0; elements *= size[d]) stride[d] = elements;
+            shape = {tuple_from(size), tuple_from(stride)};
+        }
+        nb::object place = nb::make_tuple(text(tensor.name), base, whole ? offset / (bits / 8) : offset, shape.first, shape.second);
+        PyList_SetItem(places.ptr(), static_cast<Py_ssize_t>(i), place.release().ptr());
     }
-    return list;
+    return nb::make_tuple(bases, places);
 }
 
 }  // namespace
@@ -196,7 +216,8 @@ void bind_tensors(nb::module_& module) {
             }
             return list;
         }, nb::sig("def names(self) -> list[str]"), "Of each box, in the layout's order.")
-        .def("places", places_of, nb::sig("def places(self) -> list[tuple[str, int, str, int, tuple[int, ...]]]"))
+        .def("places", places_of, nb::sig("def places(self) -> tuple[list[tuple[int, str]], list[tuple[str, int, int, tuple[int, ...], tuple[int, ...]]]]"),
+             "Bases (chunk, dtype), and of each box (name, base, offset, size, stride) in elements of its base; dtype \"\" is bytes.")
         .def("chunks", [](std::shared_ptr<TensorTable> self, bool writable) {
             std::vector<Memory> chunks;
             for (const auto& chunk : self->chunks) chunks.push_back({self, const_cast<std::byte*>(chunk.begin), chunk.bytes, writable});

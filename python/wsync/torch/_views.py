@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from .._error import Error
@@ -39,23 +37,27 @@ def tensors(table: Tensors) -> dict[str, torch.Tensor]:
     The version, and with it its hold, lives while one of them does. Types of less than a byte come as torch's packed ones where it has
     them (F4), else as plain bytes. Error("invalid_argument") where several boxes of one tensor are here.
     """
-    chunks = table.table.chunks(True)
-    whole = [torch.frombuffer(chunk, dtype=torch.uint8) for chunk in chunks if chunk.nbytes]
-    typed: dict[tuple[int, str], torch.Tensor] = {}
-    found: dict[str, torch.Tensor] = {}
-    for name, chunk, dtype, offset, size in table.table.places():
-        if name in found:
-            raise Error("invalid_argument", f"several boxes of {name} are here: iterate over boxes()")
-        if not dtype:
-            found[name] = _packed(table, name, whole[chunk][offset : offset + size[0]])
-            continue
-        base = typed.get((chunk, dtype))
-        if base is None:
-            kind = torch_dtype(dtype)
-            raw = whole[chunk]
-            base = typed[chunk, dtype] = raw[: raw.numel() - raw.numel() % kind.itemsize].view(kind)
-        found[name] = base.narrow(0, offset, math.prod(size)).view(size)
+    bases, places = table.table.places()
+    chunks = [torch.frombuffer(chunk, dtype=torch.uint8) if chunk.nbytes else torch.empty(0, dtype=torch.uint8) for chunk in table.table.chunks(True)]
+    typed = [_typed(chunks[chunk], dtype) if dtype else chunks[chunk] for chunk, dtype in bases]
+    # One call of torch's for each tensor, and nothing else: with tens of thousands of them it is what this costs.
+    view = [base.as_strided for base in typed]
+    found = {name: view[base](size, stride, offset) for name, base, offset, size, stride in places}
+    if len(found) != len(places):
+        names = [place[0] for place in places]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Error("invalid_argument", f"several boxes of {twice} are here: iterate over boxes()")
+    if any(not dtype for _, dtype in bases):
+        for name, base, _, _, _ in places:
+            if not bases[base][1]:
+                found[name] = _packed(table, name, found[name])
     return found
+
+
+def _typed(raw: torch.Tensor, name: str) -> torch.Tensor:
+    """A chunk as elements of a type, as many as are whole."""
+    dtype = torch_dtype(name)
+    return raw[: raw.numel() - raw.numel() % dtype.itemsize].view(dtype)
 
 
 def _packed(table: Tensors, name: str, raw: torch.Tensor) -> torch.Tensor:
