@@ -1,5 +1,6 @@
 #include "measure/bench.hpp"
 
+#include "measure/interruption.hpp"
 #include "store/directory_check.hpp"
 #include "transport/file/file_transport.hpp"
 
@@ -112,10 +113,7 @@ private:
     void tell(std::string_view what) const {
         if (options_.progress) options_.progress(static_cast<double>(done_) / ((options_.runs + 1) * 3.0 + 1), what);
     }
-    Status check_cancelled() const {
-        if (options_.interrupted != nullptr && *options_.interrupted) return Error{Code::cancelled, "the bench was interrupted", {}};
-        return {};
-    }
+    Status check_cancelled() const { return check_interrupted(options_.interrupted, "the bench"); }
 
     Status run_round(int round) {
         WSYNC_TRY_VOID(check_cancelled());
@@ -343,6 +341,10 @@ Result<BenchResult> run_bench(const BenchOptions& options) {
         if (std::find(std::begin(kMethods), std::end(kMethods), method) == std::end(kMethods)) {
             return Error{Code::invalid_argument, fmt::format("no method {}; there are shm_map, shm_copy, tcp, disk", method), {}};
         }
+    }
+    const auto maps = std::find(options.methods.begin(), options.methods.end(), "shm_map") != options.methods.end();
+    if (maps && options.source.ranks() > 1) {
+        return Error{Code::invalid_argument, "shm_map needs one trainer: cut over several, no tensor lies whole in one slab; take shm_copy, tcp or disk", {}};
     }
     if (options.methods.empty() || options.runs < 1 || options.receivers < 1 || options.threads < 1) {
         return Error{Code::invalid_argument, "a bench needs a method, a run, a receiver and a thread at least", {}};

@@ -136,7 +136,7 @@ Result<Published> Fleet::publish(std::uint64_t step, Save save, Deadline deadlin
     Published published;
     for (auto& trainer : trainers_) {
         WSYNC_TRY(auto answer, trainer.receive(deadline));
-        if (answer.value("number", std::uint64_t{0}) >= published.number) published.label = answer.value("label", "");
+        if (const auto label = answer.value("label", ""); !label.empty()) published.label = label;
         published.number = answer.value("number", std::uint64_t{0});
         published.seconds = std::max(published.seconds, answer.value("seconds", 0.0));
         published.blocked_seconds = std::max(published.blocked_seconds, answer.value("blocked_seconds", 0.0));

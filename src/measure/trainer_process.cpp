@@ -105,7 +105,8 @@ private:
         WSYNC_TRY_VOID(write.copy_from(parameters));
         if (message.value("die", "") == "before_publish") ::raise(SIGKILL);  // a fault that the demo and the tests ask for
         WSYNC_TRY(auto version, publisher_->publish(std::move(write), {.step = step, .save = message.value("save", false), .new_files = message.value("new_files", false)}));
-        return Json{{"label", version.label()},
+        const bool last = version.digest != Digest{};  // of the ranks: it made the version visible
+        return Json{{"label", last ? version.label() : ""},
                     {"number", version.number},
                     {"blocked_seconds", waited},
                     {"seconds", std::chrono::duration<double>(Deadline::clock::now() - begin).count()}};

@@ -16,7 +16,10 @@ Status check_directory(const std::string& directory, std::string_view what) {
         return errno_error(error, fmt::format("nothing can be written in {}, where {} would be; make it writable, or choose another directory", directory, what));
     };
     struct stat st {};
-    if (::stat(directory.c_str(), &st) != 0) return refused(errno);
+    if (::stat(directory.c_str(), &st) != 0) {
+        if (errno != ENOENT) return refused(errno);
+        return Error{Code::not_found, fmt::format("{}, where {} would be, is not there; make it, or choose another directory", directory, what), {}};
+    }
     if (!S_ISDIR(st.st_mode)) return Error{Code::invalid_argument, fmt::format("{}, where {} would be, is not a directory", directory, what), {}};
     if (::access(directory.c_str(), W_OK | X_OK) != 0) return refused(errno);
     return {};

@@ -125,6 +125,12 @@ class SyncTest(unittest.TestCase):
         document = json.loads(done.stdout)
         self.assertEqual([method["id"] for method in document["methods"]], ["shm_map", "shm_copy", "tcp", "disk"])
         self.assertEqual([method["verified"] for method in document["methods"]], ["identity", "content", "content", "content"])
+        done = run("bench", "--model", "0.01GB", "--runs", "2", "--trainers", "3", "--dir", self.folder, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([(method["id"], method["verified"]) for method in json.loads(done.stdout)["methods"]],
+                         [("shm_copy", "content"), ("tcp", "content"), ("disk", "content")])
+        done = run("bench", "--model", "0.01GB", "--trainers", "2", "--methods", "shm_map", "--dir", self.folder)
+        self.assertEqual((done.returncode, "shm_map needs one trainer" in done.stderr), (2, True), done.stderr)
         done = run("demo", "--model", "0.01GB", "--runs", "1", "--dir", self.folder, "--output", self.path("demo.json"))
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(self.path("demo.json")) as file:

@@ -15,7 +15,7 @@ namespace {
 struct Arguments {
     std::string what;
     std::string model = "qwen2.5-0.5b";
-    std::vector<std::string> methods = {"shm_map", "shm_copy", "tcp", "disk"};
+    std::vector<std::string> methods;  // none: all that these trainers have
     unsigned receivers = 1, trainers = 1, threads = 2;
     int runs = 7;
     std::string directory = ".";
@@ -66,7 +66,11 @@ Status run_bench_verb(const Arguments& arguments) {
     } else {
         WSYNC_TRY(options.source, Layout::replicated(model.manifest, 1));
     }
-    options.methods = arguments.methods;
+    if (!arguments.methods.empty()) {
+        options.methods = arguments.methods;
+    } else if (arguments.trainers > 1) {
+        std::erase(options.methods, "shm_map");  // whole tensors do not lie in one trainer's slab
+    }
     options.receivers = arguments.receivers;
     options.threads = arguments.threads;
     options.runs = arguments.runs;
@@ -93,7 +97,7 @@ void add_bench(CLI::App& command, Run& run) {
     auto arguments = std::make_shared<Arguments>();
     command.add_option("what", arguments->what, "nothing, or: limits");
     command.add_option("-m,--model", arguments->model, "catalogue id, checkpoint, size (0.5GB) or 20000x48KiB")->capture_default_str();
-    command.add_option("--methods", arguments->methods, "of shm_map, shm_copy, tcp, disk")->delimiter(',')->capture_default_str();
+    command.add_option("--methods", arguments->methods, "of shm_map, shm_copy, tcp, disk; default: all, with several trainers all but shm_map")->delimiter(',');
     command.add_option("--receivers", arguments->receivers, "receiver processes")->check(CLI::Range(1, 64))->capture_default_str();
     command.add_option("--trainers", arguments->trainers, "trainer processes, weights sharded over them (FSDP)")->check(CLI::Range(1, 64))->capture_default_str();
     command.add_option("--threads", arguments->threads, "of each process")->check(CLI::Range(1, 64))->capture_default_str();
