@@ -3,6 +3,7 @@
 #include "base/process.hpp"
 #include "memory/slab.hpp"
 #include "transport/file/direct_support.hpp"
+#include "transport/wire/stream.hpp"
 #include "wsync/report/units.hpp"
 
 #include <algorithm>
@@ -29,6 +30,7 @@ namespace wsync {
 namespace {
 
 constexpr std::size_t kPage = 4096;
+constexpr auto kPatience = std::chrono::seconds(2);
 constexpr std::uint64_t kLittleMemory = std::uint64_t{256} << 20;  // slabs aside, each side may take 80 MiB
 
 Finding no(std::string what, const Error& error, std::string remedy) { return {std::move(what), false, error.message, std::move(remedy)}; }
@@ -79,43 +81,6 @@ Map map(int fd, int protection, std::size_t bytes) {
     return {address == MAP_FAILED ? nullptr : address, Unmap{bytes}};
 }
 
-Status send_descriptor(int socket, int descriptor) {
-    char byte = 'x';
-    iovec payload{&byte, 1};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-    msghdr message{};
-    message.msg_iov = &payload;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-    if (::sendmsg(socket, &message, MSG_NOSIGNAL) != 1) return errno_error(errno, "sending a descriptor");
-    return {};
-}
-
-Result<UniqueFd> take_descriptor(int socket) {
-    char byte = 0;
-    iovec payload{&byte, 1};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-    msghdr message{};
-    message.msg_iov = &payload;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != 1) return errno_error(errno, "taking a descriptor");
-    const cmsghdr* header = CMSG_FIRSTHDR(&message);
-    if (header == nullptr || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int))) {
-        return Error{Code::resource_exhausted, "the message came without its descriptor: this process has too many open", {}};
-    }
-    int descriptor = -1;
-    std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
-    return UniqueFd(descriptor);
-}
-
 // What stands in the way of io_uring, in words that say who put it there.
 std::string io_uring_reason(int error) {
     if (error == ENOSYS) return is_filtered() ? "io_uring_setup is refused as unknown: by a seccomp filter, or by a kernel without it" : "this kernel has no io_uring";
@@ -143,16 +108,19 @@ Finding probe_descriptor_passing() {
     const std::string what = "descriptors over a socket", remedy = "allow Unix sockets, SCM_RIGHTS and memfd_create, and more descriptors (ulimit -n); without them: tcp";
     std::array<int, 2> ends{-1, -1};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return no(what, errno, "making a pair of Unix sockets", remedy);
-    const UniqueFd near(ends[0]), far(ends[1]);
+    Stream near(UniqueFd(ends[0]), {.name = "itself"}), far(UniqueFd(ends[1]), {.name = "itself"});
     const auto tried = [&]() -> Status {
         WSYNC_TRY(const auto sent, sealable(kPage));
-        WSYNC_TRY_VOID(send_descriptor(near.get(), sent.get()));
-        WSYNC_TRY(const auto taken, take_descriptor(far.get()));
+        std::array<std::byte, 1> payload{};
+        const std::array<int, 1> passed{sent.get()};
+        WSYNC_TRY_VOID(near.send_fds(payload, passed, Deadline(kPatience)));
+        WSYNC_TRY(const auto taken, far.receive_fds(payload, 1, Deadline(kPatience)));
+        if (taken.size() != 1) return Error{Code::resource_exhausted, "the message came without its descriptor: this process has too many open", {}};
         struct stat one {}, other {};
-        if (::fstat(sent.get(), &one) != 0 || ::fstat(taken.get(), &other) != 0 || one.st_ino != other.st_ino) return Error{Code::corrupt, "another file arrived", {}};
+        if (::fstat(sent.get(), &one) != 0 || ::fstat(taken[0].get(), &other) != 0 || one.st_ino != other.st_ino) return Error{Code::corrupt, "another file arrived", {}};
         ucred peer{};
         socklen_t size = sizeof peer;
-        if (::getsockopt(far.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return errno_error(errno, "asking who the peer is (SO_PEERCRED)");
+        if (::getsockopt(far.fd(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return errno_error(errno, "asking who the peer is (SO_PEERCRED)");
         if (peer.uid != ::geteuid()) return Error{Code::corrupt, fmt::format("SO_PEERCRED says uid {}, this is {}", peer.uid, ::geteuid()), {}};
         return {};
     }();

@@ -2,6 +2,7 @@
 #include "measure/explain_fsdp.hpp"
 
 #include "measure/explain_fsdp_process.hpp"
+#include "measure/interruption.hpp"
 #include "measure/scratch_folder.hpp"
 #include "memory/memory_limit.hpp"
 #include "wsync/model/mesh.hpp"
@@ -45,10 +46,7 @@ private:
     void tell(double fraction, std::string_view what) const {
         if (options_.progress) options_.progress(fraction, what);
     }
-    Status check_cancelled() const {
-        if (options_.interrupted != nullptr && *options_.interrupted) return Error{Code::cancelled, "the explanation was interrupted", {}};
-        return {};
-    }
+    Status check_cancelled() const { return check_interrupted(options_.interrupted, "the explanation"); }
     [[nodiscard]] std::uint32_t count() const { return options_.ranks; }
 
     Status describe() {

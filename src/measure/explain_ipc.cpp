@@ -1,6 +1,7 @@
 #include "measure/explain_ipc.hpp"
 
 #include "measure/explain_ipc_process.hpp"
+#include "measure/interruption.hpp"
 #include "measure/scratch_folder.hpp"
 #include "memory/memory_limit.hpp"
 #include "wsync/model/placement.hpp"
@@ -62,10 +63,7 @@ private:
     void tell(double fraction, std::string_view what) const {
         if (options_.progress) options_.progress(fraction, what);
     }
-    Status check_cancelled() const {
-        if (options_.interrupted != nullptr && *options_.interrupted) return Error{Code::cancelled, "the explanation was interrupted", {}};
-        return {};
-    }
+    Status check_cancelled() const { return check_interrupted(options_.interrupted, "the explanation"); }
     static Status ready(Child& child) {
         WSYNC_TRY(auto message, child.receive(kAnswer));
         (void)message;

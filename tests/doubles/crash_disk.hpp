@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <map>
 #include <mutex>
 
@@ -70,6 +71,7 @@ private:
 class CrashDisk {
 public:
     enum class Outcome { only_synced, names_ahead_of_bytes, bytes_ahead_of_names, everything };
+    static constexpr auto kOutcomes = {Outcome::only_synced, Outcome::names_ahead_of_bytes, Outcome::bytes_ahead_of_names, Outcome::everything};
 
     // Everything under `root` as it is now is on the disk, synced.
     explicit CrashDisk(std::string root) : root_(std::move(root)), top_(load(root_)) {}

@@ -274,6 +274,16 @@ Status ReceiverProcess::health() {
     return answer ? Status{} : Status{std::move(answer).error()};
 }
 
+Status start(Trainer& trainer, std::initializer_list<ReceiverProcess*> receivers) {
+    WSYNC_TRY_VOID(trainer.open());
+    WSYNC_TRY(const auto version, trainer.step(1, 1));
+    for (auto* receiver : receivers) {
+        WSYNC_TRY(const auto answer, receiver->sync());
+        if (answer.value("version", "") != version) return Error{Code::invalid_argument, "a receiver has " + answer.dump() + " instead of " + version, {}};
+    }
+    return {};
+}
+
 void die_after(std::chrono::microseconds delay) {
     sigevent event{};
     event.sigev_notify = SIGEV_SIGNAL;

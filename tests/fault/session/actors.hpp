@@ -75,6 +75,9 @@ private:
     Child child_;
 };
 
+// The trainer opens and publishes its first version, value 1, and each receiver takes it.
+[[nodiscard]] Status start(Trainer& trainer, std::initializer_list<ReceiverProcess*> receivers);
+
 // Sends the process on its way to death: SIGKILL after so many microseconds, from the kernel's own timer.
 void die_after(std::chrono::microseconds delay);
 // Names in a directory, sorted; nothing when it is not there.

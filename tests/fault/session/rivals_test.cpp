@@ -72,10 +72,8 @@ TEST_P(Rivals, of_trainers_that_start_together_one_wins) {
 // Generations say that a slab is being written; who writes without asking is found by the digests.
 TEST_P(Rivals, a_write_into_a_published_slab_is_corrupt_for_who_copies) {
     Trainer trainer(place_);
-    ASSERT_OK(trainer.open());
-    ASSERT_OK(trainer.step(1, 1));
     ReceiverProcess receiver(place_, copying());
-    ASSERT_OK(receiver.sync());
+    ASSERT_OK(start(trainer, {&receiver}));
     ASSERT_OK(trainer.step(2, 2));
     ASSERT_OK(trainer.ask({{"do", "scribble"}, {"tensor", "model.norm.weight"}}));
     EXPECT_THAT(receiver.sync(), HasError(Code::corrupt, "model.norm.weight"));

@@ -39,10 +39,8 @@ void stop(Child& child) {
 
 TEST_P(Stops, a_holder_that_is_stopped_is_named_revoked_and_gets_no_mixture) {
     Trainer trainer(place_);
-    ASSERT_OK(trainer.open());
-    ASSERT_OK(trainer.step(1, 1));
     ReceiverProcess slow(place_, copying(2e7));
-    ASSERT_OK(slow.sync());
+    ASSERT_OK(start(trainer, {&slow}));
     ASSERT_OK(trainer.step(2, 2));
     slow.begin_sync(15s);
     await_hold(trainer);
@@ -65,10 +63,8 @@ TEST_P(Stops, a_holder_that_is_stopped_is_named_revoked_and_gets_no_mixture) {
 
 TEST_P(Stops, a_trainer_that_is_stopped_in_mid_send_costs_its_receiver_no_more_than_the_deadline) {
     Trainer trainer(place_);
-    ASSERT_OK(trainer.open());
-    ASSERT_OK(trainer.step(1, 1));
     ReceiverProcess receiver(place_, copying(2e7));
-    ASSERT_OK(receiver.sync());
+    ASSERT_OK(start(trainer, {&receiver}));
     ASSERT_OK(trainer.step(2, 2));
     const auto begin = Deadline::clock::now();
     receiver.begin_sync(500ms);
@@ -88,10 +84,8 @@ TEST_P(Stops, a_trainer_that_is_stopped_in_mid_send_costs_its_receiver_no_more_t
 
 TEST_P(Stops, a_trainer_that_is_stopped_keeps_its_name_and_one_whose_lease_ended_is_fenced) {
     Trainer first(place_);
-    ASSERT_OK(first.open());
-    ASSERT_OK(first.step(1, 1));
     ReceiverProcess receiver(place_, copying());
-    ASSERT_OK(receiver.sync());
+    ASSERT_OK(start(first, {&receiver}));
     ASSERT_OK(first.ask({{"do", "begin"}}));
     ASSERT_OK(first.ask({{"do", "fill"}, {"value", 2}}));
     stop(first.process());
@@ -111,10 +105,8 @@ TEST_P(Stops, a_trainer_that_is_stopped_keeps_its_name_and_one_whose_lease_ended
 // The signal is the test's: it stands for a Ctrl-C, and its handler calls Receiver::interrupt.
 TEST_P(Stops, an_interrupt_ends_a_transfer_under_way_and_nothing_else) {
     Trainer trainer(place_);
-    ASSERT_OK(trainer.open());
-    ASSERT_OK(trainer.step(1, 1));
     ReceiverProcess receiver(place_, copying(4e6));
-    ASSERT_OK(receiver.sync());
+    ASSERT_OK(start(trainer, {&receiver}));
     ASSERT_OK(trainer.step(2, 2));
     receiver.begin_sync(15s);
     await_hold(trainer);
@@ -136,10 +128,8 @@ TEST_P(Stops, an_interrupt_ends_a_transfer_under_way_and_nothing_else) {
 
 TEST_P(Stops, a_receiver_that_is_stopped_takes_no_push_and_holds_up_nobody) {
     Trainer trainer(place_);
-    ASSERT_OK(trainer.open());
-    ASSERT_OK(trainer.step(1, 1));
     ReceiverProcess idle(place_, copying());
-    ASSERT_OK(idle.sync());
+    ASSERT_OK(start(trainer, {&idle}));
     stop(idle.process());
     // More heads than its socket's buffer takes.
     for (std::uint64_t value = 2; value < 7; ++value) ASSERT_OK(trainer.step(value, value));
@@ -153,10 +143,8 @@ TEST_P(Stops, a_receiver_that_is_stopped_takes_no_push_and_holds_up_nobody) {
 // What a hold is bound to is the holder, not the connection, of which its child has a copy.
 TEST_P(Stops, a_holder_that_forked_and_died_holds_nothing) {
     Trainer trainer(place_);
-    ASSERT_OK(trainer.open());
-    ASSERT_OK(trainer.step(1, 1));
     ReceiverProcess holder(place_, copying(2e7));
-    ASSERT_OK(holder.sync());
+    ASSERT_OK(start(trainer, {&holder}));
     // Its child has copies of the link and of the channel.
     const auto forked = holder.ask({{"do", "fork"}});
     ASSERT_OK(forked);

@@ -1,6 +1,5 @@
 // Power cuts and kills: after any of them a reader finds the old version or the new one, never a mixture.
-#include "doubles/crash_disk.hpp"
-#include "store_fixture.hpp"
+#include "crash_fixture.hpp"
 
 #include <csignal>
 #include <random>
@@ -11,7 +10,7 @@ namespace {
 
 using namespace testing;
 
-struct Crashes : StoreFixture {
+struct Crashes : CrashFixture {
     // Small, so that thousands of outcomes can be laid out and read.
     Crashes() : small({{"a", DType::f32, {3000}}, {"b", DType::bf16, {100, 7}}, {"c", DType::u8, {5}}}) {}
 
@@ -25,23 +24,9 @@ struct Crashes : StoreFixture {
         ASSERT_OK(write_version(recording, o, small.content()));
         operations = std::move(recording.operations);
     }
-    // Every version that a reader can see under `root` is whole and has exactly the bytes of its number.
-    void expect_whole(const std::string& root, std::vector<std::uint64_t>& numbers) {
-        numbers.clear();
-        const auto versions = list_versions(*files, root, "policy");
-        ASSERT_OK(versions);
-        for (const VersionEntry& entry : *versions) {
-            ASSERT_OK(verify_version(*files, entry.path));
-            const auto stored = open_version(*files, entry.path);
-            ASSERT_OK(stored);
-            small.fill(entry.number.number);
-            const auto expected = digest_shards(small.layout, 0, small.placement, small.regions, default_kernels(), 1).value();
-            ASSERT_EQ(stored->digests, expected) << entry.path;
-            numbers.push_back(entry.number.number);
-        }
-        if (!numbers.empty()) {
-            ASSERT_OK(open_latest_version(*files, root, "policy"));
-        }
+    BlockDigests digests_of(std::uint64_t number) override {
+        small.fill(number);
+        return digest_shards(small.layout, 0, small.placement, small.regions, default_kernels(), 1).value();
     }
     void every_prefix(std::uint64_t number, bool recycle, unsigned keep) {
         CrashDisk disk(directory.path());
@@ -51,33 +36,30 @@ struct Crashes : StoreFixture {
         ASSERT_GT(operations.size(), 15u);
         for (std::size_t n = 0; n <= operations.size(); ++n) {
             if (n > 0) disk.replay(operations[n - 1]);
-            for (const auto outcome : {CrashDisk::Outcome::only_synced, CrashDisk::Outcome::names_ahead_of_bytes,
-                                       CrashDisk::Outcome::bytes_ahead_of_names, CrashDisk::Outcome::everything}) {
-                TemporaryDirectory after("/dev/shm");
-                disk.lay_out(outcome, after / "root");
-                std::vector<std::uint64_t> numbers;
-                ASSERT_NO_FATAL_FAILURE(expect_whole(after / "root", numbers)) << "after operation " << n << " of " << operations.size() << ", outcome "
-                                                                               << static_cast<int>(outcome);
+            SCOPED_TRACE("after operation " + std::to_string(n) + " of " + std::to_string(operations.size()));
+            ASSERT_NO_FATAL_FAILURE(at_every_outcome(disk, [&](const std::string& root, const std::vector<std::uint64_t>& numbers) {
                 const auto latest = numbers.empty() ? 0 : numbers.back();
-                ASSERT_TRUE(latest == before || latest == number) << latest << " after operation " << n;
-                // What returned as written is durable.
+                ASSERT_TRUE(latest == before || latest == number) << latest;
                 if (n == operations.size()) {
-                    ASSERT_EQ(latest, number);
+                    ASSERT_EQ(latest, number) << "what returned as written is durable";
                 }
-                // And the next writer is not disturbed by what is left.
                 if (n % 5 == 0) {
-                    auto o = options(number + 1);
-                    o.root = after / "root";
-                    o.recycle = recycle;
-                    o.shard_bytes = 10'000;
-                    o.keep = keep;
-                    small.fill(number + 1);
-                    ASSERT_OK(write_version(*files, o, small.content()));
-                    ASSERT_NO_FATAL_FAILURE(expect_whole(after / "root", numbers));
-                    ASSERT_EQ(numbers.back(), number + 1);
+                    ASSERT_NO_FATAL_FAILURE(next_writer_is_not_disturbed(root, number + 1, recycle, keep));
                 }
-            }
+            }));
         }
+    }
+    void next_writer_is_not_disturbed(const std::string& root, std::uint64_t number, bool recycle, unsigned keep) {
+        auto o = options(number);
+        o.root = root;
+        o.recycle = recycle;
+        o.shard_bytes = 10'000;
+        o.keep = keep;
+        small.fill(number);
+        ASSERT_OK(write_version(*files, o, small.content()));
+        std::vector<std::uint64_t> numbers;
+        ASSERT_NO_FATAL_FAILURE(expect_whole(root, numbers));
+        ASSERT_EQ(numbers.back(), number);
     }
 
     Weights small;
@@ -111,15 +93,10 @@ TEST_F(Crashes, AtEveryOperationOfTwoVersionsInARow) {
         ASSERT_NO_FATAL_FAILURE(record(number, true, 1, operations));
         for (const RecordedOperation& operation : operations) {
             disk.replay(operation);
-            for (const auto outcome : {CrashDisk::Outcome::only_synced, CrashDisk::Outcome::names_ahead_of_bytes,
-                                       CrashDisk::Outcome::bytes_ahead_of_names, CrashDisk::Outcome::everything}) {
-                TemporaryDirectory after("/dev/shm");
-                disk.lay_out(outcome, after / "root");
-                std::vector<std::uint64_t> numbers;
-                ASSERT_NO_FATAL_FAILURE(expect_whole(after / "root", numbers)) << "version " << number << ", outcome " << static_cast<int>(outcome);
+            ASSERT_NO_FATAL_FAILURE(at_every_outcome(disk, [&](const std::string&, const std::vector<std::uint64_t>& numbers) {
                 ASSERT_FALSE(numbers.empty());
-                ASSERT_GE(numbers.back(), durable);
-            }
+                ASSERT_GE(numbers.back(), durable) << "version " << number;
+            }));
         }
         durable = number;
     }
@@ -131,18 +108,7 @@ TEST_F(Crashes, TheDiskModelFindsMissingSyncs) {
     for (std::uint64_t n = 1; n <= 3; ++n) record(n, true, 1, operations);
     CrashDisk disk(directory.path());
     record(4, true, 1, operations);
-    int broken = 0;
-    for (const RecordedOperation& operation : operations) {
-        if (operation.kind == RecordedOperation::Kind::sync && operation.path.ends_with(".safetensors")) continue;
-        disk.replay(operation);
-        TemporaryDirectory after("/dev/shm");
-        disk.lay_out(CrashDisk::Outcome::names_ahead_of_bytes, after / "root");
-        const auto versions = list_versions(*files, after / "root", "policy");
-        ASSERT_OK(versions);
-        for (const VersionEntry& entry : *versions)
-            if (!verify_version(*files, entry.path)) ++broken;
-    }
-    EXPECT_GT(broken, 0);
+    EXPECT_GT(count_broken(disk, operations, [](std::size_t, const RecordedOperation& operation) { return syncs_weights(operation); }), 0);
 }
 
 TEST_F(Crashes, AKilledWriterLeavesWholeVersionsOnly) {

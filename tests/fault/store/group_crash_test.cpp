@@ -1,5 +1,5 @@
 // Power cuts and kills while several ranks write one version: a reader finds the old version or the new one, whole.
-#include "doubles/crash_disk.hpp"
+#include "crash_fixture.hpp"
 #include "doubles/failing_file_system.hpp"
 #include "group_fixture.hpp"
 
@@ -13,11 +13,8 @@ namespace {
 
 using namespace testing;
 
-constexpr auto kOutcomes = {CrashDisk::Outcome::only_synced, CrashDisk::Outcome::names_ahead_of_bytes, CrashDisk::Outcome::bytes_ahead_of_names,
-                            CrashDisk::Outcome::everything};
-
 // Small, so that thousands of outcomes can be laid out and read.
-struct GroupCrashes : StoreFixture {
+struct GroupCrashes : CrashFixture {
     GroupCrashes() {
         const auto model = Manifest::make({{"a", DType::f32, {3000}}, {"b", DType::bf16, {90, 70}}, {"c", DType::u8, {5}}, {"d", DType::f32, {6, 100}}}).value();
         // Rows of a, columns of b, c on one rank, d on two of them.
@@ -53,21 +50,8 @@ struct GroupCrashes : StoreFixture {
         group.writers.clear();
         ASSERT_OK(retire_versions(through, directory / "policy", 1, recycle));
     }
-    void expect_whole(const std::string& root, std::vector<std::uint64_t>& numbers) {
-        numbers.clear();
-        const auto versions = list_versions(*files, root, "policy");
-        ASSERT_OK(versions);
-        for (const VersionEntry& entry : *versions) {
-            ASSERT_OK(verify_version(*files, entry.path));
-            const auto stored = open_version(*files, entry.path);
-            ASSERT_OK(stored);
-            const auto digests = digests_of(entry.number.number);
-            ASSERT_EQ(stored->digests, digests) << entry.path;
-            numbers.push_back(entry.number.number);
-        }
-    }
-    // What a version of this value digests to: of the boxes, made anew from the weights' definition.
-    BlockDigests digests_of(std::uint64_t value) {
+    // Of the boxes, made anew from the weights' definition.
+    BlockDigests digests_of(std::uint64_t value) override {
         auto [known, fresh] = known_.try_emplace(value);
         if (!fresh) return known->second;
         std::vector<Shard> distinct;
@@ -87,21 +71,17 @@ struct GroupCrashes : StoreFixture {
         ASSERT_GT(recording.operations.size(), 30u);
         for (std::size_t n = 0; n <= recording.operations.size(); ++n) {
             if (n > 0) disk.replay(recording.operations[n - 1]);
-            for (const auto outcome : kOutcomes) {
-                TemporaryDirectory after("/dev/shm");
-                disk.lay_out(outcome, after / "root");
-                std::vector<std::uint64_t> numbers;
-                ASSERT_NO_FATAL_FAILURE(expect_whole(after / "root", numbers))
-                    << "after operation " << n << " of " << recording.operations.size() << ", outcome " << static_cast<int>(outcome);
+            SCOPED_TRACE("after operation " + std::to_string(n) + " of " + std::to_string(recording.operations.size()));
+            ASSERT_NO_FATAL_FAILURE(at_every_outcome(disk, [&](const std::string& root, const std::vector<std::uint64_t>& numbers) {
                 const auto latest = numbers.empty() ? 0 : numbers.back();
-                ASSERT_TRUE(latest == number - 1 || latest == number) << latest << " after operation " << n;
+                ASSERT_TRUE(latest == number - 1 || latest == number) << latest;
                 if (n == recording.operations.size()) {
                     ASSERT_EQ(latest, number) << "what was made visible is durable";
                 }
                 if (n % 7 == 0) {
-                    ASSERT_NO_FATAL_FAILURE(next_group_is_not_disturbed(after / "root", number + 1, recycle));
+                    ASSERT_NO_FATAL_FAILURE(next_group_is_not_disturbed(root, number + 1, recycle));
                 }
-            }
+            }));
         }
     }
     // What is left of a crash goes, or is used again, with the next version.
@@ -153,19 +133,7 @@ TEST_F(GroupCrashes, TheDiskModelFindsOneRanksMissingSyncs) {
     for (std::size_t i = 0; i < recording.operations.size(); ++i) {
         if (recording.operations[i].kind == RecordedOperation::Kind::write && recording.operations[i].path.ends_with(".safetensors")) last_write = i;
     }
-    int broken = 0;
-    for (std::size_t i = 0; i < recording.operations.size(); ++i) {
-        const auto& operation = recording.operations[i];
-        if (i > last_write && operation.kind == RecordedOperation::Kind::sync && operation.path.ends_with(".safetensors")) continue;
-        disk.replay(operation);
-        TemporaryDirectory after("/dev/shm");
-        disk.lay_out(CrashDisk::Outcome::names_ahead_of_bytes, after / "root");
-        const auto versions = list_versions(*files, after / "root", "policy");
-        ASSERT_OK(versions);
-        for (const VersionEntry& entry : *versions)
-            if (!verify_version(*files, entry.path)) ++broken;
-    }
-    EXPECT_GT(broken, 0);
+    EXPECT_GT(count_broken(disk, recording.operations, [&](std::size_t i, const RecordedOperation& operation) { return i > last_write && syncs_weights(operation); }), 0);
 }
 
 // One rank's disk fails at each of its operations: nothing half is seen, and its next try makes the version whole.
