@@ -1,5 +1,6 @@
 // The control plane's records come from whoever can write there: any bytes give a record that encodes to them again, or an
 // Error.
+#include "sync/group_records.hpp"
 #include "sync/records.hpp"
 
 #include <algorithm>
@@ -29,5 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check(bytes, decode_rank(bytes));
     check(bytes, decode_publication(bytes));
     check(bytes, decode_head(bytes));
+    check(bytes, decode_group_round(bytes));
+    check(bytes, decode_group_member(bytes));
     return 0;
 }

@@ -93,6 +93,9 @@ Result<Receiver> Session::receiver(const ReceiverOptions& options) {
     ReceiverCoreOptions core;
     core.name = options.name;
     core.id = options.id;
+    if (const auto& group = options.group) {
+        core.group = GroupMemberOptions{.name = {}, .group = group->name, .rank = group->rank, .size = group->size, .id = {}, .lease_time = group->lease_time};
+    }
     core.wanted = options.sink.wanted;
     core.rank = options.sink.rank;
     core.use = options.use;

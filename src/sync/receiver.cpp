@@ -41,6 +41,14 @@ Result<std::unique_ptr<ReceiverCore>> ReceiverCore::open(ReceiverCoreOptions opt
     receiver->wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!receiver->wake_) return errno_error(errno, "making an eventfd");
     WSYNC_TRY(receiver->watch_, control.watch(receiver->options_.name));
+    if (auto group = receiver->options_.group) {
+        if (receiver->options_.use == Use::copy && receiver->options_.slabs < 2) {
+            return Error{Code::invalid_argument, "a receiver in a group needs 2 slabs: the old version serves until all members have the new one", {}};
+        }
+        group->name = receiver->options_.name;
+        group->id = receiver->options_.id;
+        WSYNC_TRY(receiver->group_, GroupMember::make(*std::move(group), control));
+    }
     return receiver;
 }
 
@@ -245,16 +253,44 @@ Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage(Deadline deadline) {
 Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage_newer(Deadline deadline) {
     while (true) {
         WSYNC_TRY(auto version, await_newer(deadline));
-        auto staged = stage_version(version, deadline);
+        bool again = true;
+        auto staged = group_ ? stage_with_group(version, deadline, again) : stage_version(version, deadline);
         if (staged) return staged;
         // The version was recycled before we held it: there is a newer one.
-        if (staged.error().code != Code::unavailable || deadline.expired()) {
+        if (staged.error().code != Code::unavailable || !again || deadline.expired()) {
             if (staged.error().code == Code::peer_lost || staged.error().code == Code::timed_out) disconnect();
             tidy_after(staged.error());
             return std::move(staged).error().within("staging " + version.label());
         }
         WSYNC_TRY_VOID(wait_for_news(deadline.sooner(std::chrono::milliseconds(2))));
     }
+}
+
+Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage_of_group(const Version& version, const Version& newest, Deadline deadline) {
+    if (version != newest) {
+        if (from_disk_) {
+            WSYNC_TRY_VOID(connect(version, deadline));
+        } else if (version.epoch != source_epoch_) {
+            return Error{Code::unavailable, fmt::format("{} belongs to epoch {}, the publisher's is {} now", version.label(), version.epoch, source_epoch_), {}};
+        }
+    }
+    return stage_version(version, deadline);
+}
+
+Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage_with_group(const Version& newest, Deadline deadline, bool& again) {
+    again = false;
+    WSYNC_TRY(const auto turn, group_->begin(newest, [this](const Version& version) { return is_news(version); }, deadline));
+    auto staged = stage_of_group(turn.version, newest, deadline);
+    if (!staged) {
+        again = staged.error().code == Code::unavailable;
+        if (!turn.decided) group_->failed(turn, staged.error());
+        return staged;
+    }
+    if (turn.decided) return staged;
+    Stopwatch watch;
+    WSYNC_TRY_VOID(group_->staged(turn, deadline, again));
+    (*staged)->report.stages[Stage::signal] += watch.lap();  // for the other members
+    return staged;
 }
 
 Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage_version(const Version& version, Deadline deadline) {

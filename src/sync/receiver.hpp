@@ -6,6 +6,7 @@
 #pragma once
 
 #include "control/control.hpp"
+#include "sync/group.hpp"
 #include "sync/publisher_source.hpp"
 #include "sync/slots.hpp"
 #include "sync/source.hpp"
@@ -16,6 +17,7 @@ namespace wsync {
 struct ReceiverCoreOptions {
     std::string name;                        // of the weights
     std::string id = "receiver";             // in the publisher's messages
+    std::optional<GroupMemberOptions> group; // its `name` and `id` are this receiver's
     std::optional<Layout> wanted;            // what this receiver keeps; nothing: every tensor whole
     std::uint32_t rank = 0;                  // whose shards of `wanted`
     Use use = Use::copy;
@@ -113,6 +115,9 @@ private:
     [[nodiscard]] Status health_of_active();
     [[nodiscard]] bool is_news(const Version& version) const;
     [[nodiscard]] Result<std::shared_ptr<ServedVersion>> stage_version(const Version& version, Deadline deadline);
+    // The version that the group tries, or `newest`. `again`: it was recycled, and a newer one is there.
+    [[nodiscard]] Result<std::shared_ptr<ServedVersion>> stage_with_group(const Version& newest, Deadline deadline, bool& again);
+    [[nodiscard]] Result<std::shared_ptr<ServedVersion>> stage_of_group(const Version& version, const Version& newest, Deadline deadline);
     [[nodiscard]] Status stage_copy(ServedVersion& staged, Deadline deadline);
     [[nodiscard]] Status stage_map(ServedVersion& staged, Deadline deadline);
     [[nodiscard]] Status verify_blocks(Slot& slot, std::span<const std::uint32_t> moved, std::span<const Digest> found, std::span<const Digest> expected);
@@ -131,6 +136,7 @@ private:
     UniqueFd wake_;                          // readable after interrupt()
     std::atomic<bool> interrupted_{false};
     std::unique_ptr<Watch> watch_;
+    std::unique_ptr<GroupMember> group_;     // null: in none
 
     std::unique_ptr<Source> source_;
     std::uint64_t source_epoch_ = 0;

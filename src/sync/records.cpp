@@ -151,18 +151,12 @@ Result<PublicationRecord> decode_publication(std::span<const std::byte> bytes) {
     return record;
 }
 
-Bytes encode(const HeadRecord& record) {
-    const auto& v = record.version;
-    ByteWriter out;
-    out.begin_record(kHeadKind).text(v.name).text(v.run).u64(v.epoch).u64(v.number).u64(v.step).u64(v.parent).digest(v.digest);
-    return out.take();
+void write(ByteWriter& out, const Version& v) {
+    out.text(v.name).text(v.run).u64(v.epoch).u64(v.number).u64(v.step).u64(v.parent).digest(v.digest);
 }
 
-Result<HeadRecord> decode_head(std::span<const std::byte> bytes) {
-    ByteReader in(bytes, "head record");
-    HeadRecord record;
-    auto& v = record.version;
-    WSYNC_TRY(auto minor, in.begin_record(kHeadKind));
+Result<Version> read_version(ByteReader& in) {
+    Version v;
     WSYNC_TRY(v.name, in.text(256));
     WSYNC_TRY(v.run, in.text(256));
     WSYNC_TRY(v.epoch, in.u64());
@@ -170,6 +164,21 @@ Result<HeadRecord> decode_head(std::span<const std::byte> bytes) {
     WSYNC_TRY(v.step, in.u64());
     WSYNC_TRY(v.parent, in.u64());
     WSYNC_TRY(v.digest, in.digest());
+    return v;
+}
+
+Bytes encode(const HeadRecord& record) {
+    ByteWriter out;
+    out.begin_record(kHeadKind);
+    write(out, record.version);
+    return out.take();
+}
+
+Result<HeadRecord> decode_head(std::span<const std::byte> bytes) {
+    ByteReader in(bytes, "head record");
+    HeadRecord record;
+    WSYNC_TRY(auto minor, in.begin_record(kHeadKind));
+    WSYNC_TRY(record.version, read_version(in));
     WSYNC_TRY_VOID(finish(in, minor, kHeadKind));
     return record;
 }

@@ -45,6 +45,10 @@ struct HeadRecord {
     Version version;
 };
 
+// A version as it stands in records.
+void write(ByteWriter& out, const Version& version);
+[[nodiscard]] Result<Version> read_version(ByteReader& in);
+
 // A version's digest: of the layout and of each rank's list of block digests, in order.
 [[nodiscard]] Digest digest_of_version(const Digest& layout, std::span<const Digest> ranks);
 [[nodiscard]] Status check_publication_name(const std::string& name);

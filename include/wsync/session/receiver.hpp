@@ -37,9 +37,18 @@ struct ReceiverBudget {
     double bytes_per_second = 0;           // 0: no limit
 };
 
+// Receivers in processes of their own that activate a version together: all of them, or none. They meet in the control plane.
+struct ReceiverGroup {
+    std::string name;                      // the same on all members: A-Z a-z 0-9 . _ + -
+    std::uint32_t rank = 0;                // of this receiver in the group
+    std::uint32_t size = 1;                // members; the same on all
+    std::chrono::steady_clock::duration lease_time = std::chrono::seconds(5);  // a stopped member, or one on a host that died, is given up after so long
+};
+
 struct ReceiverOptions {
     std::string name;                      // of the weights
-    std::string id = "receiver";           // shows in the publisher's messages
+    std::string id = "receiver";           // shows in the publisher's messages, and in those of the group's other members
+    std::optional<ReceiverGroup> group;    // copying receivers need 2 slabs: the old version is what a group goes back to
     SinkOptions sink;
     Use use = Use::copy;                   // copy | map_then_install | serve_in_place
     unsigned slabs = 2;                    // of a copying receiver: 1 in place, 2, 3 with rollback during a stage
@@ -136,6 +145,9 @@ public:
 
     // Waits for a version newer than the active one, moves and verifies it. Error{timed_out} when none came; with
     // Error{corrupt} the bytes were wrong; in every case the active version is as it was.
+    // In a group it answers when all members have staged the same version: activate it then, at once. A member that fails, dies
+    // or runs out of time ends it for all: each gets an Error that names it and says why (unavailable, peer_lost, timed_out),
+    // and each may try again. A member that was killed after the others had activated a version gets that one alone.
     [[nodiscard]] Result<StagedVersion> stage(const StageOptions& options = {});
     [[nodiscard]] Result<SyncReport> activate(StagedVersion&& staged);
     [[nodiscard]] Result<SyncReport> sync(const StageOptions& options = {});
@@ -158,7 +170,7 @@ private:
     std::unique_ptr<Impl> impl_;
 };
 
-// Activates all or none: call it when each has been staged. Receivers of one process.
+// Activates all or none: call it when each has been staged. Receivers of one process; of several: ReceiverOptions::group.
 [[nodiscard]] Status activate_all(std::span<Receiver* const> receivers, std::vector<StagedVersion>&& staged);
 
 }  // namespace wsync

@@ -1,6 +1,7 @@
 // The control plane's records, byte for byte. A change here is a change of format: raise its version.
 #include "record_checks.hpp"
 
+#include "sync/group_records.hpp"
 #include "sync/records.hpp"
 
 #include <numeric>
@@ -37,6 +38,11 @@ RankRecord rank() {
 
 PublicationRecord publication() { return {17, 170, 1, 34, digest(0x20), 0.25, 1.5, 2.0, "/models/policy/v3.17"}; }
 HeadRecord head() { return {{"policy", "run-7", 3, 17, 170, 16, digest(0x10)}}; }
+
+GroupRoundRecord group_round() {
+    return {9, GroupState::aborted, head().version, 8, {"policy", "run-7", 3, 16, 160, 15, digest(0x0f)}, GroupCause::lost, 2, "rank 2 (engine-2) died"};
+}
+GroupMemberRecord group_member() { return {2, 3, rank().process, "engine-2", 9, MemberState::staged}; }
 
 // Encodes to the golden bytes, which decode to what encodes to them again; and the rules of every record hold.
 template <class Record, class Decode>
@@ -91,6 +97,51 @@ TEST(RecordsGolden, Publication) {
 TEST(RecordsGolden, Head) {
     golden_record("head", head(), decode_head);
     EXPECT_EQ(decode_head(golden_sync("head")).value().version, head().version);
+}
+
+TEST(RecordsGolden, GroupRound) {
+    golden_record("group-round", group_round(), decode_group_round);
+    const auto back = decode_group_round(golden_sync("group-round")).value();
+    EXPECT_EQ(back.round, 9u);
+    EXPECT_EQ(back.state, GroupState::aborted);
+    EXPECT_EQ(back.version, head().version);
+    EXPECT_EQ(back.committed_round, 8u);
+    EXPECT_EQ(back.committed, group_round().committed);
+    EXPECT_EQ(back.cause, GroupCause::lost);
+    EXPECT_EQ(back.rank, 2u);
+    EXPECT_EQ(back.reason, "rank 2 (engine-2) died");
+}
+
+TEST(RecordsGolden, GroupMember) {
+    golden_record("group-member", group_member(), decode_group_member);
+    const auto back = decode_group_member(golden_sync("group-member")).value();
+    EXPECT_EQ(back.rank, 2u);
+    EXPECT_EQ(back.size, 3u);
+    EXPECT_EQ(back.process, group_member().process);
+    EXPECT_EQ(back.id, "engine-2");
+    EXPECT_EQ(back.round, 9u);
+    EXPECT_EQ(back.state, MemberState::staged);
+}
+
+TEST(RecordsGolden, GroupsThatCantBe) {
+    auto round = group_round();
+    round.round = 7;
+    EXPECT_THAT(decode_group_round(encode(round)), HasError(Code::corrupt, "committed round 8"));
+    round.round = round.committed_round = 0;
+    EXPECT_THAT(decode_group_round(encode(round)), HasError(Code::corrupt, "count from 1"));
+    round = group_round();
+    round.state = static_cast<GroupState>(3);
+    EXPECT_THAT(decode_group_round(encode(round)), HasError(Code::corrupt, "state 3"));
+    round = group_round();
+    round.cause = static_cast<GroupCause>(4);
+    EXPECT_THAT(decode_group_round(encode(round)), HasError(Code::corrupt, "cause 4"));
+    auto member = group_member();
+    member.rank = 3;
+    EXPECT_THAT(decode_group_member(encode(member)), HasError(Code::corrupt, "rank 3 of 3"));
+    // A reason longer than a record takes is cut, and read.
+    round = group_round();
+    round.reason.assign(100'000, 'x');
+    EXPECT_EQ(decode_group_round(encode(round)).value().reason.size(), kMaxGroupReasonBytes);
 }
 
 TEST(RecordsGolden, EpochAndWorldStartAtOne) {

@@ -31,7 +31,11 @@ def frame(kind: int, body: bytes) -> bytes:
     return struct.pack("<B", kind) + body
 
 
-head = record(b"WSHD", blob(b"policy") + blob(b"run-7") + struct.pack("<QQQQ", 3, 17, 170, 16) + digest(0x10))
+def version(number: int) -> bytes:
+    return blob(b"policy") + blob(b"run-7") + struct.pack("<QQQQ", 3, number, 10 * number, number - 1) + digest(number - 1)
+
+
+head = record(b"WSHD", version(17))
 publication = record(
     b"WSPB",
     struct.pack("<QQIQ", 17, 170, 1, 34) + digest(0x20) + struct.pack("<ddd", 0.25, 1.5, 2.0) + blob(b"/models/policy/v3.17"),
@@ -50,6 +54,11 @@ FILES = {
     ),
     "publication": publication,
     "head": head,
+    "group-round": record(
+        b"WSGR",
+        struct.pack("<QB", 9, 2) + version(17) + struct.pack("<Q", 8) + version(16) + struct.pack("<BI", 1, 2) + blob(b"rank 2 (engine-2) died"),
+    ),
+    "group-member": record(b"WSGM", struct.pack("<II", 2, 3) + process() + blob(b"engine-2") + struct.pack("<QB", 9, 1)),
     # Link frames.
     "link-hello": frame(1, record(b"WSLK", process() + blob(b"rollout-3"))),
     "link-blob": frame(2, digest(0x60) + struct.pack("<Q", 1 << 20)),
