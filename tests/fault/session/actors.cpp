@@ -21,6 +21,14 @@ Json say(const Status& status) { return status ? Json::object() : error_message(
 
 std::size_t count_in(const std::string& path) { return names_in(path).size(); }
 
+Result<Session> open_session(const Place& place, const std::function<void(SessionOptions&)>& change) {
+    SessionOptions options;
+    options.control = place.control;
+    options.socket_directory = place.sockets;
+    if (change) change(options);
+    return Session::open(options);
+}
+
 class TrainerBody {
 public:
     TrainerBody(const Place& place, const TrainerSetup& setup) : place_(place), setup_(setup) {}
@@ -42,11 +50,7 @@ public:
 
 private:
     Status open() {
-        SessionOptions session;
-        session.control = place_.control;
-        session.socket_directory = place_.sockets;
-        if (setup_.session) setup_.session(session);
-        WSYNC_TRY(auto opened, Session::open(session));
+        WSYNC_TRY(auto opened, open_session(place_, setup_.session));
         session_.emplace(std::move(opened));
         PublisherOptions options;
         options.name = "policy";
@@ -144,11 +148,7 @@ public:
 
 private:
     Status open() {
-        SessionOptions session;
-        session.control = place_.control;
-        session.socket_directory = place_.sockets;
-        if (setup_.session) setup_.session(session);
-        WSYNC_TRY(auto opened, Session::open(session));
+        WSYNC_TRY(auto opened, open_session(place_, setup_.session));
         session_.emplace(std::move(opened));
         ReceiverOptions options;
         options.name = "policy";
