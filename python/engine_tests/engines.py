@@ -188,7 +188,7 @@ class Server:
         with log.open("w") as output:
             environment = {**os.environ, "VLLM_SERVER_DEV_MODE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
             self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while not self._healthy():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.close()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,7 @@ from wsync import _wsync
 from wsync.vllm import push
 
 
-def changed(weights: dict[str, torch.Tensor], change: str) -> dict[str, torch.Tensor]:
+def changed(weights: dict[str, torch.Tensor], change: str, folder: Path) -> dict[str, torch.Tensor]:
     """A set that does not fit, in one way."""
     layer = "model.layers.2."
     weights = dict(weights)
@@ -34,6 +39,8 @@ def changed(weights: dict[str, torch.Tensor], change: str) -> dict[str, torch.Te
         weights["model.layers.2.mlp.gate.weight"] = torch.zeros(4, 4, dtype=torch.bfloat16)
     elif change == "another shape":
         weights["model.norm.weight"] = torch.cat([weights["model.norm.weight"]] * 2)
+    elif change == "another model":
+        return engines.weights_of(engines.make_model(folder / "model", 3, hidden_size=64, intermediate_size=128, num_hidden_layers=2))
     elif change == "another type":
         weights["lm_head.weight"] = weights["lm_head.weight"].float()
     return weights
@@ -48,11 +55,12 @@ def changed(weights: dict[str, torch.Tensor], change: str) -> dict[str, torch.Te
         ("another name", r"mlp\.down"),
         ("one more", r"mlp\.gate"),
         ("another shape", r"norm"),
+        ("another model", r"loader refuses|would get|has \d+ elements where"),
         ("another type", r"lm_head\.weight is float32 where lm_head\.weight is bfloat16"),
     ],
 )
 def test_a_set_that_does_not_fit_is_refused(models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session, change: str, named: str) -> None:
-    wrong = changed(engines.weights_of(models.b), change)
+    wrong = changed(engines.weights_of(models.b), change, folder)
     label = models.llm.get_weight_version()
     with session.publisher("policy", source=wrong) as publisher:
         attach(client, folder)
@@ -143,31 +151,126 @@ def test_a_failure_after_the_loader_began_marks_the_replica_until_a_whole_versio
 
 
 TRAINER = """
-import sys
+import sys, time
 import engines, pathlib, wsync
-control, model = sys.argv[1:]
+control, model, what = sys.argv[1:]
 weights = engines.weights_of(pathlib.Path(model))
 session = wsync.Session.open(f"dir:{control}", socket_directory=f"{control}/sockets")
-print(session.publisher("policy", source=weights, lease_seconds=1).publish_from(weights, step=1).label, flush=True)
-sys.stdin.read()
+options = {"version_directory": f"{control}/small"} if what == "to a full disk" else {}
+try:
+    publisher = session.publisher("policy", source=weights, lease_seconds=1, **options)
+    if what == "half":
+        with publisher.begin_write() as write:
+            for i, (name, *_) in enumerate(write.shards()[: len(weights) // 2]):
+                write.copy(i, weights[name])
+            print("half", flush=True)
+            sys.stdin.read()
+    else:
+        print(publisher.publish_from(weights, step=1).label, flush=True)
+        sys.stdin.read()
+except wsync.Error as why:
+    print(why.code, flush=True)
 """
 
 
-def test_a_trainer_that_is_killed_leaves_the_old_weights_and_another_takes_over(
-    models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session
-) -> None:
-    command = [sys.executable, "-c", TRAINER, str(folder), str(models.b)]
-    with subprocess.Popen(command, cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as trainer:
-        assert trainer.stdout is not None
-        label = trainer.stdout.readline().strip()
-        attach(client, folder, deadline=3)
-        trainer.kill()
-    with pytest.raises(wsync.Error) as caught:
-        push(client, label)
-    assert caught.value.code in ("peer_lost", "timed_out", "unavailable")
+def start_trainer(folder: Path, model: Path, what: str, *prefix: str) -> subprocess.Popen[str]:
+    command = [*prefix, sys.executable, "-c", TRAINER, str(folder), str(model), what]
+    return subprocess.Popen(command, cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def line_of(trainer: subprocess.Popen[str]) -> str:
+    assert trainer.stdout is not None
+    return trainer.stdout.readline().strip()
+
+
+def check_old_serves_and_another_trainer_takes_over(models: Models, client: engines.JsonClient, session: wsync.Session) -> None:
     assert engines.checksums(models.llm) == models.sums_a
     assert engines.greedy(models.llm) == models.tokens_a
     b = engines.weights_of(models.b)
     with session.publisher("policy", source=b) as publisher:
         push(client, publisher.publish_from(b, step=2).label)  # the engine was not started anew
         assert engines.checksums(models.llm) == models.sums_b
+        assert publisher.holds == 0
+
+
+@pytest.mark.parametrize("when", ["before it published", "after it published", "while it is read"])
+def test_a_killed_trainer(models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session, when: str) -> None:
+    with start_trainer(folder, models.b, "half" if when == "before it published" else "whole") as trainer:
+        label = line_of(trainer)
+        attach(client, folder, deadline=3 if label == "half" else 20, use="copy", transports=["tcp"])
+        if when == "while it is read":
+            trainer.send_signal(signal.SIGSTOP)  # its bytes stop coming
+            threading.Timer(1.5, trainer.kill).start()
+        else:
+            trainer.kill()
+            trainer.wait()
+        began = time.monotonic()
+        with pytest.raises(wsync.Error) as caught:
+            push(client, "" if label == "half" else label)
+        assert caught.value.code in ("peer_lost", "timed_out", "unavailable", "not_found")
+        assert time.monotonic() - began < 15
+    check_old_serves_and_another_trainer_takes_over(models, client, session)
+
+
+def test_a_full_disk(models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session) -> None:
+    """The trainer can't save what its engines would read: nothing is published, and it says so."""
+    (folder / "small").mkdir()
+    mount = f'mount -t tmpfs -o size=2m small {folder}/small && exec "$@"'
+    namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    with start_trainer(folder, models.b, "to a full disk", *namespace, "sh", "-c", mount, "sh") as trainer:
+        assert line_of(trainer) == "resource_exhausted"
+        attach(client, folder, deadline=2, use="copy", transports=["disk"])
+        with pytest.raises(wsync.Error):
+            push(client, "")
+        trainer.kill()
+    attach(client, folder)
+    check_old_serves_and_another_trainer_takes_over(models, client, session)
+
+
+def test_a_stranger_without_the_secret(models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session) -> None:
+    """It knows where the trainer is, from the control folder's records, but has the secret of another."""
+    b = engines.weights_of(models.b)
+    other = folder / "other"
+    with (
+        session.publisher("policy", source=b, run="job") as publisher,
+        wsync.Session.open(f"dir:{other}", socket_directory=str(folder / "sockets")) as elsewhere,
+        elsewhere.publisher("policy", source=b, run="job") as rival,
+    ):
+        version = publisher.publish_from(b, step=1)
+        rival.publish_from(b, step=1)
+        secret = Path("values/policy/epoch,value")
+        assert (folder / secret).stat().st_mode & 0o777 == 0o600
+        strange = folder / "strange"
+        shutil.copytree(folder / "values", strange / "values")
+        shutil.copytree(folder / "leases", strange / "leases")
+        shutil.copyfile(other / secret, strange / secret)
+        for transports in (["shm"], ["tcp"]):
+            attach(client, strange, deadline=3, use="copy", transports=transports)
+            with pytest.raises(wsync.Error) as caught:
+                push(client, version.label)
+            assert caught.value.code in ("peer_lost", "timed_out", "unavailable", "corrupt"), caught.value
+            assert engines.checksums(models.llm) == models.sums_a
+            assert publisher.holds == 0
+        attach(client, folder)
+        push(client, version.label)
+        assert engines.checksums(models.llm) == models.sums_b
+
+
+def test_an_older_version(models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session) -> None:
+    """Of this trainer, or of one that another took over from."""
+    a, b = engines.weights_of(models.a), engines.weights_of(models.b)
+    with session.publisher("policy", source=a, run="first", lease_seconds=1) as publisher:
+        attach(client, folder, deadline=3)
+        old = publisher.publish_from(a, step=1)
+        push(client, publisher.publish_from(b, step=2).label)
+        with pytest.raises(wsync.Error) as caught:
+            push(client, old.label)
+        assert caught.value.code in ("timed_out", "unavailable")
+        assert engines.checksums(models.llm) == models.sums_b
+    with session.publisher("policy", source=b, run="second") as publisher:
+        newest = publisher.publish_from(b, step=1)
+        with pytest.raises(wsync.Error, match="is asked for, but the newest version is"):
+            push(client, old.label)
+        push(client, newest.label)  # a newer epoch, although its step is lower
+        assert engines.checksums(models.llm) == models.sums_b
+        assert models.llm.get_weight_version() == newest.label

@@ -1,0 +1,77 @@
+"""A real vLLM with two tensor parallel workers takes versions."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import engines
+import psutil
+import pytest
+from engines import Models, attach
+
+import wsync
+from wsync.vllm import LLMClient, push, rollback
+
+
+def open_two(folder: Path) -> Any:
+    return engines.open_llm(folder, tensor_parallel_size=2, distributed_executor_backend="mp")
+
+
+def workers() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children(recursive=True) if "VLLM::Worker" in " ".join(one.cmdline())]
+
+
+def test_two_ranks(models: Models, folder: Path, session: wsync.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A to B and back; per-rank lists; a set that does not fit; a killed worker, and what is started in its place."""
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if (os.cpu_count() or 1) > 1 else "0|0")
+    a, b = engines.weights_of(models.a), engines.weights_of(models.b)
+    llm = open_two(models.a)
+    client = engines.JsonClient(LLMClient(llm))
+    sums_a, tokens_a = engines.checksums(llm), engines.greedy(llm)
+    assert {name.split(":")[3] for name in sums_a} == {"tp0", "tp1"}
+    with session.publisher("policy", source=a) as publisher:
+        attach(client, folder, use="copy", slabs=2)
+        first = push(client, publisher.publish_from(b, step=1).label).label
+        sums_b, tokens_b = engines.checksums(llm), engines.greedy(llm)
+        assert llm.get_weight_version() == first
+
+        second = publisher.publish_from(a, step=2)
+        client.start_weight_update()
+        client.update_weights([{"version": second.label}, {"version": second.label}])  # one for each rank
+        client.finish_weight_update(second.label)
+        assert engines.checksums(llm) == sums_a
+        assert engines.greedy(llm) == tokens_a
+        rollback(client, first)
+        assert engines.checksums(llm) == sums_b
+
+        third = publisher.publish_from(a, step=3)
+        client.start_weight_update()
+        with pytest.raises(Exception, match="another rank of this replica failed|is asked for, but"):
+            client.update_weights([{"version": third.label}, {"version": "policy@9"}])  # one rank's failure is all ranks'
+        assert engines.checksums(llm) == sums_b
+        push(client, third.label)
+        assert engines.checksums(llm) == sums_a
+
+        fourth = publisher.publish_from(b, step=4)
+        attach(client, folder)  # mapped: the workers hold the trainer's slab
+        client.start_weight_update()
+        client.update_weights({"version": fourth.label, "stage_only": True})
+        assert publisher.holds == 2
+        os.kill(workers()[1].pid, signal.SIGKILL)
+        with pytest.raises(Exception):  # noqa: B017 (vLLM's own: the engine is dead)
+            client.update_weights({"version": fourth.label})
+        del llm, client
+        for step in (5, 6, 7):  # the trainer does not wait for the dead
+            newest = publisher.publish_from(a, step=step, deadline=20)
+
+        llm = open_two(models.b)
+        assert engines.checksums(llm) == sums_b
+        assert engines.greedy(llm) == tokens_b
+        client = engines.JsonClient(LLMClient(llm))
+        attach(client, folder)
+        push(client, newest.label)
+        assert engines.checksums(llm) == sums_a
+        assert engines.greedy(llm) == tokens_a
