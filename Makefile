@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 CMAKE_QUIET = > /dev/null
 
-.PHONY: help deps build demo test check bench bench-bars bench-peers fuzz asan tsan test-python test-python-asan wheel gpu-check docs clean
+.PHONY: help deps build demo test check bench bench-bars bench-peers fuzz asan tsan test-python test-python-asan wheel test-engines test-engines-matrix bench-stall gpu-check docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -71,6 +71,17 @@ test-python-asan: deps ## the Python package's tests with a core built with addr
 wheel: deps ## wheels in dist/ for machines without this build, and a try of them on a bare system; PYTHONS="python3.11 python3.12"
 	@scripts/wheel.sh $(PYTHONS)
 	@scripts/wheel_test.sh
+
+test-engines: deps ## wsync in real engines (python/engine_tests/suites.txt), in environments of their own; SUITES="vllm" for some
+	@scripts/engine_tests.sh $(SUITES)
+
+test-engines-matrix: deps ## wsync in each vLLM that docs/vllm.md lists; VERSIONS="0.27.0" for some
+	@scripts/engine_matrix.sh $(VERSIONS)
+
+bench-stall: deps ## how long a real vLLM stands still for new weights, beside its own reload; STALL="--rounds 3" and other options
+	@scripts/engine_env.sh wheel
+	@scripts/engine_env.sh build/engines/requirements python/engine_tests/requirements.txt
+	@build/engines/requirements/bin/python bench/engines/stall.py $(STALL)
 
 gpu-check: build ## the tests that need a GPU; fails where none ran
 	@ctest --preset release -L gpu --no-tests=error

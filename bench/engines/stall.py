@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""How long an engine stands still for new weights: a real vLLM server of SmolLM2-135M's shape, wsync beside vLLM's own reload from disk.
+
+    make bench-stall                                    table on the screen, JSON in wsync-stall.json
+    stall.py --rounds 3 --output FILE
+
+Each round gives every way the same new weights, in another order each time, while requests are in flight (paused with "keep", prefix cache
+cleared). `stall`: from the call to pause until the call to resume returned. `first_token`: from the trainer's having the weights (before it
+publishes or saves them) to the first token that a new request gets from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "python/engine_tests"))
+
+import engines
+import requests_in_flight as flight
+import torch
+
+import wsync
+from wsync.vllm import HTTPClient, push
+
+SCHEMA = "wsync.stall/1"
+SHAPE = {
+    "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64,
+    "vocab_size": 49152, "max_position_embeddings": 2048, "initializer_range": 0.02, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+class Trainer:
+    """Has two sets of weights, and gives them in turn, each way that there is."""
+
+    def __init__(self, folder: Path, server: engines.Server, models: list[Path]) -> None:
+        self.folder = folder
+        self.client = HTTPClient(server.url, on_update="keep", kv="clear")
+        self.weights = [engines.weights_of(model) for model in models]
+        self.step = 0
+        self.session = wsync.Session.open(f"dir:{folder}/control", socket_directory=str(folder / "sockets"))
+        self.publisher = self.session.publisher("policy", source=self.weights[0])
+        self.attached = ""
+
+    def next(self) -> dict[str, torch.Tensor]:
+        self.step += 1
+        return self.weights[self.step % 2]
+
+    def wsync(self, use: str, weights: dict[str, torch.Tensor]) -> float:
+        """The engine's stall in seconds."""
+        version = self.publisher.publish_from(weights, step=self.step)
+        return push(self.client, version.label).engine_stalled_seconds
+
+    def attach(self, use: str) -> None:
+        if self.attached != use:
+            self.client.init_weight_transfer_engine({"control": f"dir:{self.folder}/control", "socket_directory": str(self.folder / "sockets"), "use": use})
+            self.attached = use
+
+    def reload_from_disk(self, checkpoint: Path, weights: dict[str, torch.Tensor]) -> float:
+        """As vLLM can do it by itself: the trainer saves safetensors, the worker's reload_weights reads them, from the page cache."""
+        from safetensors.torch import save_file
+
+        save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+        began = time.monotonic()
+        self.client.pause()
+        self.client.call("collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(checkpoint)}})
+        self.client.resume()
+        return time.monotonic() - began
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="wsync-") as name:
+        folder = Path(name)
+        models = [engines.make_model(folder / str(seed), seed, **SHAPE) for seed in (1, 2)]
+        nbytes = sum(tensor.nbytes for tensor in engines.weights_of(models[0]).values())
+        server = engines.Server(models[0], folder / "server.log")
+        try:
+            trainer = Trainer(folder, server, models)
+            ways = {
+                "wsync.map": lambda weights: trainer.wsync("map_then_install", weights),
+                "wsync.copy": lambda weights: trainer.wsync("copy", weights),
+                "vllm.reload_weights": lambda weights: trainer.reload_from_disk(models[1], weights),
+            }
+            measures: dict[str, dict[str, list[float]]] = {way: {"stall_seconds": [], "first_token_seconds": []} for way in ways}
+            order = random.Random(17)
+            for number in range(arguments.rounds + 1):
+                print(f"round {number} of {arguments.rounds}" if number else "warming up", file=sys.stderr, flush=True)
+                for way in order.sample(list(ways), len(ways)):
+                    if way.startswith("wsync"):
+                        trainer.attach({"wsync.map": "map_then_install", "wsync.copy": "copy"}[way])
+                    weights = trainer.next()
+                    with flight.Load(server.url, threads=2, tokens=100, rounds=1) as load:
+                        load.wait_for_tokens(2)
+                        began = time.monotonic()
+                        stalled = ways[way](weights)
+                        flight.generate(server.url, [5, 6, 7], 1)
+                        first = time.monotonic() - began
+                    if number:
+                        measures[way]["stall_seconds"].append(stalled)
+                        measures[way]["first_token_seconds"].append(first)
+        finally:
+            server.close()
+    import vllm
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    return {
+        "schema": SCHEMA,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else ""),
+        "machine": machine(),
+        "packages": {"vllm": vllm.__version__, "torch": torch.__version__},
+        "model": {"name": "the shape of SmolLM2-135M, random weights", "bytes": nbytes},
+        "rounds": arguments.rounds,
+        "measures": measures,
+        "ratios": {
+            way: statistics.median(a / b for a, b in zip(measures["vllm.reload_weights"]["stall_seconds"], measures[way]["stall_seconds"], strict=True))
+            for way in measures
+        },
+    }
+
+
+def machine() -> str:
+    processor = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{os.cpu_count()} virtual processors {processor}, {memory:.1f} GB, {os.uname().sysname} {os.uname().release}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--output", type=Path, default=Path("wsync-stall.json"))
+    arguments = parser.parse_args()
+    document = measure(arguments)
+    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"{'way':22} {'stall, median s':>16} {'first token, s':>15} {'less stall than reload_weights':>32}")
+    for way, measured in document["measures"].items():
+        stall, first = (statistics.median(measured[what]) for what in ("stall_seconds", "first_token_seconds"))
+        print(f"{way:22} {stall:16.3f} {first:15.3f} {document['ratios'][way]:31.1f}x")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Tests wsync with real engines: scripts/engine_tests.sh [SUITE...], all of python/engine_tests/suites.txt if none is given.
+# Makes each suite's environment in build/engines (again when its requirements change), installs the package there, and runs pytest.
+# Results in JUnit: build/engine-tests-SUITE.xml. A test that does not run is a failure there.
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+suites=python/engine_tests/suites.txt
+if [ $# -eq 0 ]; then set -- $(grep -v '^#' "$suites" | cut -d' ' -f1); fi
+for suite in "$@"; do rm -f "build/engine-tests-$suite.xml"; done
+scripts/engine_env.sh wheel
+
+status=0
+for suite in "$@"; do
+    line=$(grep "^$suite " "$suites") || { echo "engine_tests.sh: $suites has no suite $suite" >&2; exit 2; }
+    requirements=$(echo "$line" | tr -s ' ' | cut -d' ' -f2)
+    tests=$(echo "$line" | tr -s ' ' | cut -d' ' -f3-)
+    environment=build/engines/$(basename "$requirements" .txt)
+    scripts/engine_env.sh "$environment" "python/engine_tests/$requirements"
+    began=$(date +%s)
+    (cd python/engine_tests && exec "$root/$environment/bin/python" -m pytest -q -p no:warnings --durations=5 --junitxml "$root/build/engine-tests-$suite.xml" $tests) || status=1
+    echo "engine_tests.sh: $suite took $(($(date +%s) - began)) s"
+done
+exit "$status"
