@@ -10,6 +10,7 @@ each round makes all of them torch tensors, in three ways that take turns:
 - `loop`: nothing but torch.as_strided for each, its arguments at hand: what torch itself needs;
 - `dlpack`: torch.from_dlpack of each view, the way that needs no wsync.torch.
 
+Each round gives the time that passed and the time that the thread had a processor: on a machine that does other work they differ.
 Every tensor's address, shape and type are checked once, and its values. Prints milliseconds; --output writes wsync.torch_views/1.
 """
 
@@ -49,9 +50,9 @@ def check(views, given, addresses):
 
 
 def timed(make):
-    begin = time.perf_counter()
+    begin, begin_processor = time.perf_counter(), time.thread_time()
     made = make()
-    seconds = time.perf_counter() - begin
+    seconds = time.perf_counter() - begin, time.thread_time() - begin_processor
     del made
     return seconds
 
@@ -100,12 +101,15 @@ def main():
     arguments = parser.parse_args()
     seconds = measure(arguments)
     for way, rounds in seconds.items():
-        median = statistics.median(rounds)
-        print(f"{way:8} {median * 1e3:7.1f} ms [{min(rounds) * 1e3:.1f} .. {max(rounds) * 1e3:.1f}], {median / arguments.tensors * 1e6:.2f} us a tensor")
+        for kind, values in zip(("elapsed", "processor"), zip(*rounds, strict=True), strict=True):
+            median = statistics.median(values)
+            print(f"{way:8} {kind:9} {median * 1e3:7.1f} ms [{min(values) * 1e3:.1f} .. {max(values) * 1e3:.1f}], {median / arguments.tensors * 1e6:.2f} us a tensor")
     if arguments.output:
         document = {"schema": "wsync.torch_views/1", "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": commit(),
                     "machine": machine(), "load": os.getloadavg()[0], "packages": {"python": platform.python_version(), "torch": torch.__version__},
-                    "tensors": arguments.tensors, "seconds": seconds}
+                    "tensors": arguments.tensors,
+                    "seconds": {way: [elapsed for elapsed, _ in rounds] for way, rounds in seconds.items()},
+                    "processor_seconds": {way: [processor for _, processor in rounds] for way, rounds in seconds.items()}}
         arguments.output.write_text(json.dumps(document, indent=1) + "\n")
 
 
