@@ -50,7 +50,9 @@ std::unique_ptr<PublisherHandle> open_publisher(SessionHandle& self, const std::
     return std::make_unique<PublisherHandle>(without_gil([&] { return session.publisher(options); }));
 }
 
-std::unique_ptr<ReceiverHandle> open_receiver(SessionHandle& self, const std::string& name, const std::string& id, const Layout* wanted, std::uint32_t rank,
+std::unique_ptr<ReceiverHandle> open_receiver(SessionHandle& self, const std::string& name, const std::string& id,
+                                              const std::optional<std::tuple<std::string, std::uint32_t, std::uint32_t, double>>& group,
+                                              const Layout* wanted, std::uint32_t rank,
                                               const std::vector<std::pair<std::uintptr_t, std::size_t>>& slots, std::string_view use, unsigned slabs,
                                               bool rollback, const std::vector<std::string>& transports, std::string_view verification, bool reuse_blocks,
                                               bool huge_pages, unsigned threads, std::uint64_t bucket_bytes, std::uint64_t in_flight_bytes,
@@ -59,6 +61,10 @@ std::unique_ptr<ReceiverHandle> open_receiver(SessionHandle& self, const std::st
     ReceiverOptions options;
     options.name = name;
     options.id = id;
+    if (group) {
+        const auto& [group_name, member, members, lease_seconds] = *group;
+        options.group = ReceiverGroup{group_name, member, members, duration_from(lease_seconds)};
+    }
     if (wanted != nullptr) options.sink.wanted = *wanted;
     options.sink.rank = rank;
     for (const auto& [address, bytes] : slots) options.sink.slots.emplace_back(reinterpret_cast<std::byte*>(address), bytes);
@@ -98,8 +104,8 @@ void bind_session(nb::module_& module) {
         .def("publisher", open_publisher, nb::kw_only(), nb::arg("name"), nb::arg("rank"), nb::arg("world"), nb::arg("run"), nb::arg("source"),
              nb::arg("slabs"), nb::arg("huge_pages"), nb::arg("threads"), nb::arg("version_directory"), nb::arg("keep_versions"), nb::arg("recycle_versions"),
              nb::arg("lease_seconds"), nb::arg("open_deadline").none())
-        .def("receiver", open_receiver, nb::kw_only(), nb::arg("name"), nb::arg("id"), nb::arg("wanted").none(), nb::arg("rank"), nb::arg("slots"),
-             nb::arg("use"), nb::arg("slabs"), nb::arg("rollback"), nb::arg("transports"), nb::arg("verification"), nb::arg("reuse_blocks"),
+        .def("receiver", open_receiver, nb::kw_only(), nb::arg("name"), nb::arg("id"), nb::arg("group").none(), nb::arg("wanted").none(), nb::arg("rank"),
+             nb::arg("slots"), nb::arg("use"), nb::arg("slabs"), nb::arg("rollback"), nb::arg("transports"), nb::arg("verification"), nb::arg("reuse_blocks"),
              nb::arg("huge_pages"), nb::arg("threads"), nb::arg("bucket_bytes"), nb::arg("in_flight_bytes"), nb::arg("bytes_per_second"))
         .def("peak_extra_bytes", [](SessionHandle& self) { return open_session(self).peak_extra_bytes(); })
         .def("reset_peak", [](SessionHandle& self) { open_session(self).reset_peak(); })

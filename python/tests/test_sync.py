@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,22 @@ def test_activate_all_is_all_or_none(session: wsync.Session) -> None:
         publisher.publish_from(weights(1), step=1)
         staged = [receiver.stage() for receiver in receivers]
         wsync.activate_all(receivers, staged)
+        assert [receiver.active_number for receiver in receivers] == [(1, 1), (1, 1)]
+        for receiver in receivers:
+            receiver.close()
+
+
+def test_a_group_activates_together_or_not_at_all(session: wsync.Session) -> None:
+    with session.publisher("policy", source=weights(0)) as publisher:
+        receivers = [session.receiver("policy", id=f"engine {i}", group=("engines", i, 2)) for i in range(2)]
+        publisher.publish_from(weights(1), step=1)
+        with ThreadPoolExecutor(2) as threads:
+            reports = list(threads.map(lambda receiver: receiver.sync(deadline=60), receivers))
+        assert [report.step for report in reports] == [1, 1]
+        publisher.publish_from(weights(2), step=2)
+        with pytest.raises(wsync.Error) as caught:
+            receivers[0].sync(deadline=0.5)  # the other one does not come
+        assert caught.value.code == "timed_out"
         assert [receiver.active_number for receiver in receivers] == [(1, 1), (1, 1)]
         for receiver in receivers:
             receiver.close()

@@ -253,6 +253,8 @@ class Session:
         name: str,
         *,
         id: str = "receiver",
+        group: tuple[str, int, int] | None = None,
+        group_lease: float = 5.0,
         wanted: Layout | Manifest | None = None,
         rank: int = 0,
         slots: Sequence[Any] = (),
@@ -268,12 +270,17 @@ class Session:
         in_flight_bytes: int = 0,
         bytes_per_second: float = 0.0,
     ) -> Receiver:
-        """`wanted`: what this receiver keeps, and `rank` whose shards of it; None: every tensor whole. `slots`: writable memory to receive into."""
+        """`wanted`: what this receiver keeps, and `rank` whose shards of it; None: every tensor whole. `slots`: writable memory to receive into.
+
+        `group`: (name, rank, size) of receivers in processes of their own that activate a version together or not at all: stage() answers
+        when all members have staged the same one. A member that is stopped or gone for `group_lease` seconds is given up (docs/groups.md).
+        """
         with failures("receiver", name=name, peer=id):
             held = [bytes_of(f"slot {i}", slot) for i, slot in enumerate(slots)]
             layout = Layout.replicated(wanted) if isinstance(wanted, Manifest) else wanted
             handle = self.handle.receiver(
-                name=name, id=id, wanted=layout, rank=rank, slots=[(one.address, one.nbytes) for one in held], use=use, slabs=slabs, rollback=rollback,
+                name=name, id=id, group=None if group is None else (*group, group_lease), wanted=layout, rank=rank,
+                slots=[(one.address, one.nbytes) for one in held], use=use, slabs=slabs, rollback=rollback,
                 transports=list(transports), verification=verification, reuse_blocks=reuse_blocks, huge_pages=huge_pages, threads=threads,
                 bucket_bytes=bucket_bytes, in_flight_bytes=in_flight_bytes, bytes_per_second=bytes_per_second,
             )  # fmt: skip
