@@ -187,12 +187,13 @@ def test_the_salt_changes_with_each_installation() -> None:
 
     assert salt_of({"prompt": [1]}) is None
     update(version="v1", stage_only=True)
+    update(version="v1", kv="clear")
     update(abandon=True)
     assert salt_of({"prompt": [1]}) is None
-    update(version="v1")
+    update(version="v1", kv="salt")
     first = salt_of({"prompt": [1]})
     assert first == salt_of({"token_ids": [2]}, "/inference/v1/generate")
-    update(version="v1")  # a second try: what came between may have met other weights
+    update(version="v1", kv="salt")  # a second try: what came between may have met other weights
     second = salt_of({"prompt": [1]})
     own, other = (salt_of({"prompt": [1], "cache_salt": name}) for name in ("mine", "another's"))
     assert len({first, second, own, other}) == 4

@@ -18,8 +18,8 @@ _GENERATING = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/inf
 
 
 class SaltByVersion:
-    """ASGI middleware. Requests get a `cache_salt` that changes with each installation of weights, so that no block which was computed under
-    other weights is found; the old blocks stay until they are pushed out. A request's own salt is kept apart as well.
+    """ASGI middleware. Requests get a `cache_salt` that changes with each installation by a client with kv="salt", so that no block which was
+    computed under other weights is found; the old blocks stay until they are pushed out. A request's own salt is kept apart as well.
 
     It changes when an installation begins, before the engine hears of it, and is never used again: what comes then waits until the engine
     resumes. Of one API server process (no --api-server-count). One event loop.
@@ -51,7 +51,7 @@ class SaltByVersion:
     def _note(self, body: bytes) -> bytes:
         given = _dict_in(body).get("update_info")
         for info in given if isinstance(given, list) else [given]:
-            if isinstance(info, dict) and not info.get("stage_only") and not info.get("abandon"):
+            if isinstance(info, dict) and info.get("kv") == "salt":
                 self.installations += 1
                 self.label = str(info.get("version", ""))
                 break
