@@ -31,7 +31,6 @@ for header in /usr/include/x86_64-linux-gnu/python3*; do
 done
 
 mkdir -p dist "$work/raw"
-rm -f dist/*.whl
 if [ $# -eq 0 ]; then set -- python3.11 python3.12; fi
 for python in "$@"; do
     if ! version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); then
@@ -39,7 +38,7 @@ for python in "$@"; do
         continue
     fi
     PYTHON=$python scripts/python_env.sh "$work/python$version" python/requirements/build.txt
-    rm -f "$work"/raw/*.whl
+    rm -f "$work"/raw/*.whl dist/*-cp"$(echo "$version" | tr -d .)"-*.whl
     "$work/python$version/bin/python" -m pip wheel . --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$work/raw" \
         --config-settings=build-dir="$work/build$version" \
         --config-settings=cmake.define.CMAKE_TOOLCHAIN_FILE="$root/cmake/manylinux.cmake" \
