@@ -11,22 +11,22 @@
 
 namespace wsync::testing {
 
-inline std::byte weight_byte(std::string_view name, std::uint64_t position, std::uint64_t version) {
-    const auto seed = std::hash<std::string_view>{}(name) ^ (version * 0x9e3779b97f4a7c15ull);
-    return static_cast<std::byte>(((position + seed) * 0x2545f4914f6cdd1dull) >> 56);
-}
-
 // The packed bytes of one box of a tensor (whole-byte types of `spec`).
 inline std::vector<std::byte> box_bytes(const TensorSpec& spec, const Box& box, std::uint64_t version) {
     const auto item = bits_of(spec.dtype) / 8;
-    std::vector<std::byte> bytes;
-    bytes.reserve(box.bytes(spec.dtype));
-    std::vector<std::uint64_t> at(box.size.size(), 0);
-    for (std::uint64_t n = 0; n < box.elements(); ++n) {
-        std::uint64_t flat = 0;
-        for (std::size_t d = 0; d < at.size(); ++d) flat = flat * spec.shape[d] + box.offset[d] + at[d];
-        for (unsigned b = 0; b < item; ++b) bytes.push_back(weight_byte(spec.name, flat * item + b, version));
-        for (std::size_t d = at.size(); d-- > 0;) {
+    const auto seed = std::hash<std::string_view>{}(spec.name) ^ (version * 0x9e3779b97f4a7c15ull);
+    std::vector<std::byte> bytes(box.bytes(spec.dtype));
+    const auto outer = box.size.empty() ? 0 : box.size.size() - 1;
+    const auto row_bytes = (box.size.empty() ? 1 : box.size[outer]) * item;
+    std::vector<std::uint64_t> at(outer, 0);
+    auto* next = bytes.data();
+    for (auto* const end = next + bytes.size(); next != end;) {
+        std::uint64_t flat = 0;  // of the row's first element in the tensor
+        for (std::size_t d = 0; d < outer; ++d) flat = flat * spec.shape[d] + box.offset[d] + at[d];
+        if (!box.size.empty()) flat = flat * spec.shape[outer] + box.offset[outer];
+        auto position = flat * item + seed;
+        for (auto* const row_end = next + row_bytes; next != row_end; ++next, ++position) *next = static_cast<std::byte>((position * 0x2545f4914f6cdd1dull) >> 56);
+        for (std::size_t d = outer; d-- > 0;) {
             if (++at[d] < box.size[d]) break;
             at[d] = 0;
         }

@@ -45,7 +45,7 @@ Status wait_for(int fd, short events, Deadline deadline, const StreamPeer& peer,
 // One recvmsg: its bytes, or minus errno. Descriptors that came along are owned at once, whatever else is wrong.
 struct Received {
     ssize_t bytes = 0;
-    bool too_many_fds = false;
+    bool fds_lost = false;
 };
 Received receive_some(int fd, std::span<std::byte> bytes, std::size_t max_fds, std::vector<UniqueFd>& fds) {
     alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxFds * sizeof(int))> control{};
@@ -66,7 +66,7 @@ Received receive_some(int fd, std::span<std::byte> bytes, std::size_t max_fds, s
             fds.emplace_back(received);
         }
     }
-    return {n, (message.msg_flags & MSG_CTRUNC) != 0 || fds.size() > max_fds};
+    return {n, (message.msg_flags & MSG_CTRUNC) != 0};
 }
 
 }  // namespace
@@ -138,7 +138,11 @@ Result<std::vector<UniqueFd>> Stream::receive_fds(std::span<std::byte> bytes, st
     std::size_t received = 0;
     while (received < bytes.size()) {
         const Received some = receive_some(fd_.get(), bytes.subspan(received), max_fds, fds);
-        if (some.too_many_fds) {
+        // There was room for those that were agreed: what kept one of them out is this process's own limit.
+        if (some.fds_lost && fds.size() < max_fds) {
+            return Error{Code::resource_exhausted, fmt::format("a descriptor from {} did not arrive: this process has too many open (ulimit -n)", peer_.name), {}};
+        }
+        if (some.fds_lost || fds.size() > max_fds) {
             return Error{Code::corrupt, fmt::format("{} sent more than the {} descriptors that were agreed", peer_.name, max_fds), {}};
         }
         if (some.bytes > 0) {
