@@ -111,7 +111,7 @@ struct GroupFixture : StoreFixture {
             const TensorSpec& tensor = checkpoint->layout.manifest()[shards[i].tensor];
             const auto& place = checkpoint->placement.places[i];
             const auto expected = box_bytes(tensor, Box::whole(tensor.shape), value);
-            const std::string text = text_of_file(checkpoint->files[place.region]).substr(place.offset, expected.size());
+            const std::string text = read_whole_file(checkpoint->files[place.region]).substr(place.offset, expected.size());
             if (text.size() != expected.size() || std::memcmp(text.data(), expected.data(), expected.size()) != 0) {
                 return ::testing::AssertionFailure() << tensor.name << " is not that of " << value;
             }

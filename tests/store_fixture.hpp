@@ -3,9 +3,9 @@
 
 #include "memory/host_buffer.hpp"
 #include "result_matchers.hpp"
+#include "scratch_folder.hpp"
 #include "store/version_reader.hpp"
 #include "store/version_writer.hpp"
-#include "temporary_directory.hpp"
 #include "transport/file/file_transport.hpp"
 #include "verify/block_digests.hpp"
 
@@ -92,11 +92,6 @@ inline std::vector<std::string> entry_names(const std::string& path) {
     for (const auto& entry : std::filesystem::directory_iterator(path)) names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
     return names;
-}
-
-inline std::string text_of_file(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
 }
 
 inline void put_text(const std::string& path, const std::string& text) {

@@ -7,6 +7,7 @@
 // of names; everything.
 #pragma once
 
+#include "scratch_folder.hpp"
 #include "store/file_system.hpp"
 
 #include <cstring>
@@ -130,8 +131,7 @@ private:
                 nodes_[node].names[inside.path().filename()] = child;
             }
         } else {
-            std::ifstream in(path, std::ios::binary);
-            nodes_[node].bytes.assign(std::istreambuf_iterator<char>(in), {});
+            nodes_[node].bytes = read_whole_file(path);
         }
         nodes_[node].synced_bytes = nodes_[node].bytes;
         nodes_[node].synced_names = nodes_[node].names;

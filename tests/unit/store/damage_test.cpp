@@ -14,7 +14,7 @@ struct Damage : StoreFixture {
         path = directory / "policy/v1.1";
     }
     void replace_in_manifest(const std::string& from, const std::string& to) {
-        std::string text = text_of_file(path + "/wsync.json");
+        std::string text = read_whole_file(path + "/wsync.json");
         const auto at = text.find(from);
         ASSERT_NE(at, std::string::npos) << from;
         put_text(path + "/wsync.json", text.replace(at, from.size(), to));
@@ -45,7 +45,7 @@ TEST_F(Damage, AFlippedByteAnywhereElseIsRefusedAtOpening) {
 
 // Every byte of the manifest: either refused, or it does not matter (a space).
 TEST_F(Damage, EveryByteOfTheManifestCounts) {
-    const std::string good = text_of_file(path + "/wsync.json");
+    const std::string good = read_whole_file(path + "/wsync.json");
     for (std::size_t i = 0; i < good.size(); ++i) {
         std::string bad = good;
         bad[i] = static_cast<char>(bad[i] ^ 0x01);
@@ -62,7 +62,7 @@ TEST_F(Damage, EveryByteOfTheManifestCounts) {
 }
 
 TEST_F(Damage, ATruncatedManifestIsRefusedAtEveryLength) {
-    const std::string good = text_of_file(path + "/wsync.json");
+    const std::string good = read_whole_file(path + "/wsync.json");
     for (std::size_t n = 0; n + 2 < good.size(); n += 7) {
         put_text(path + "/wsync.json", good.substr(0, n));
         EXPECT_THAT(open_version(*files, path), HasCode(Code::corrupt)) << n;
@@ -92,7 +92,7 @@ TEST_F(Damage, AnotherMajorIsRefusedAndAnotherMinorIsRead) {
 }
 
 TEST_F(Damage, HostileManifests) {
-    const std::string good = text_of_file(path + "/wsync.json");
+    const std::string good = read_whole_file(path + "/wsync.json");
     const std::vector<std::pair<std::string, std::string>> changes{
         {"\"model.safetensors\"", "\"../v1.1/model.safetensors\""},
         {"\"model.safetensors\"", "\"/etc/passwd\""},

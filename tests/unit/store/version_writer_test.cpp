@@ -54,7 +54,7 @@ TEST_F(Versions, AreCheckpointsThatOthersCanRead) {
     EXPECT_EQ(checkpoint->layout.manifest().size(), weights.layout.manifest().size());
     EXPECT_EQ(checkpoint->metadata.at("format"), "pt");
     // Byte for byte, by plain reading.
-    const std::string text = text_of_file(checkpoint->files[0]);
+    const std::string text = read_whole_file(checkpoint->files[0]);
     const auto shards = checkpoint->layout.shards_of(0);
     for (std::size_t s = 0; s < shards.size(); ++s) {
         const auto& name = checkpoint->layout.manifest()[shards[s].tensor].name;
@@ -156,7 +156,7 @@ TEST_F(Versions, ExtraFilesTravelAndAreProved) {
     const auto bytes = as_bytes_of(config);
     o.extra_files.push_back({"config.json", Bytes(bytes.begin(), bytes.end())});
     ASSERT_OK(write_version(*files, o, weights.content()));
-    EXPECT_EQ(text_of_file(directory / "policy/v1.1/config.json"), config);
+    EXPECT_EQ(read_whole_file(directory / "policy/v1.1/config.json"), config);
     flip_byte(directory / "policy/v1.1/config.json", 3);
     EXPECT_THAT(open_version(*files, directory / "policy/v1.1"), HasError(Code::corrupt, "config.json is not what wsync.json says"));
 }
