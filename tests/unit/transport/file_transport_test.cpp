@@ -4,7 +4,7 @@
 #include "memory/host_buffer.hpp"
 #include "memory/ledger.hpp"
 #include "result_matchers.hpp"
-#include "temporary_directory.hpp"
+#include "scratch_folder.hpp"
 #include "transport/file/file_descriptor.hpp"
 
 #include <cstring>
@@ -20,6 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasCode;
 using testing::HasError;
+using testing::read_whole_file;
 using testing::TemporaryDirectory;
 
 std::byte pattern(std::uint64_t i) { return static_cast<std::byte>((i * 2654435761u) >> 13); }
@@ -37,11 +38,9 @@ void write_file(const std::string& path, std::span<const std::byte> bytes) {
 }
 
 std::vector<std::byte> read_file(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    std::vector<char> text((std::istreambuf_iterator<char>(in)), {});
-    std::vector<std::byte> out(text.size());
-    std::memcpy(out.data(), text.data(), text.size());
-    return out;
+    const auto text = read_whole_file(path);
+    const auto bytes = as_bytes_of(text);
+    return {bytes.begin(), bytes.end()};
 }
 
 void drop_cache(const std::string& path) {
