@@ -32,7 +32,7 @@ BLOCK = 32
 
 
 def make_model(folder: Path, seed: int, **changes: Any) -> Path:
-    """A checkpoint of a Llama of 2 million parameters whose greedy output depends on its weights."""
+    """A checkpoint of a Llama of 0.7 million parameters whose greedy output depends on its weights."""
     config = transformers.LlamaConfig(
         **{
             "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,

@@ -197,7 +197,7 @@ def check_old_serves_and_another_trainer_takes_over(models: Models, client: engi
 def test_a_killed_trainer(models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session, when: str) -> None:
     with start_trainer(folder, models.b, "half" if when == "before it published" else "whole") as trainer:
         label = line_of(trainer)
-        attach(client, folder, deadline=3 if label == "half" else 20, use="copy", transports=["tcp"])
+        attach(client, folder, deadline=5, use="copy", transports=["tcp"])
         if when == "while it is read":
             trainer.send_signal(signal.SIGSTOP)  # its bytes stop coming
             threading.Timer(1.5, trainer.kill).start()
@@ -208,14 +208,14 @@ def test_a_killed_trainer(models: Models, client: engines.JsonClient, folder: Pa
         with pytest.raises(wsync.Error) as caught:
             push(client, "" if label == "half" else label)
         assert caught.value.code in ("peer_lost", "timed_out", "unavailable", "not_found")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 15  # by the deadline: until then another trainer may come
     check_old_serves_and_another_trainer_takes_over(models, client, session)
 
 
 def test_a_full_disk(models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session) -> None:
     """The trainer can't save what its engines would read: nothing is published, and it says so."""
     (folder / "small").mkdir()
-    mount = f'mount -t tmpfs -o size=2m small {folder}/small && exec "$@"'
+    mount = f'mount -t tmpfs -o size=1m small {folder}/small && exec "$@"'
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     with start_trainer(folder, models.b, "to a full disk", *namespace, "sh", "-c", mount, "sh") as trainer:
         assert line_of(trainer) == "resource_exhausted"
@@ -248,7 +248,9 @@ def test_a_stranger_without_the_secret(models: Models, client: engines.JsonClien
             attach(client, strange, deadline=3, use="copy", transports=transports)
             with pytest.raises(wsync.Error) as caught:
                 push(client, version.label)
-            assert caught.value.code in ("peer_lost", "timed_out", "unavailable", "corrupt"), caught.value
+            assert caught.value.code in ("invalid_argument", "peer_lost", "timed_out", "unavailable"), caught.value
+            if transports == ["tcp"]:
+                assert "does not know the secret that we have" in str(caught.value)
             assert engines.checksums(models.llm) == models.sums_a
             assert publisher.holds == 0
         attach(client, folder)
