@@ -5,6 +5,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
+unset PYTHONDONTWRITEBYTECODE
 if [ $# -eq 0 ]; then set -- $(ls python/engine_tests/matrix | sed -n 's/^vllm-\(.*\)\.txt$/\1/p'); fi
 scripts/engine_env.sh wheel
 base=build/engines/requirements

@@ -6,6 +6,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
+unset PYTHONDONTWRITEBYTECODE # vLLM and torch compile for half a minute in each process that keeps no bytecode
 suites=python/engine_tests/suites.txt
 if [ $# -eq 0 ]; then set -- $(grep -v '^#' "$suites" | cut -d' ' -f1); fi
 for suite in "$@"; do rm -f "build/engine-tests-$suite.xml"; done
