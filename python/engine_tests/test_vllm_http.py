@@ -123,7 +123,7 @@ def test_what_becomes_of_the_prefix_cache(served: Served, folder: Path, session:
     client = served.client(kv=kv)
     with session.publisher("policy", source=engines.weights_of(served.models.a)) as publisher:
         attach(client, folder)
-        push(client, publisher.publish_from(engines.weights_of(served.models.a), step=1).label)
+        push(served.client(kv="clear"), publisher.publish_from(engines.weights_of(served.models.a), step=1).label)  # of the tests before, nothing is cached
         served.tokens()
         before = hits()
         assert served.tokens() == served.models.tokens_a
@@ -188,7 +188,8 @@ from wsync.vllm import HTTPClient
 control, model, url = sys.argv[1:]
 weights = engines.weights_of(pathlib.Path(model))
 session = wsync.Session.open(f"dir:{control}", socket_directory=f"{control}/sockets")
-label = session.publisher("policy", source=weights, lease_seconds=1).publish_from(weights, step=1).label
+publisher = session.publisher("policy", source=weights, lease_seconds=1)
+label = publisher.publish_from(weights, step=1).label
 client = HTTPClient(url)
 engines.attach(client, pathlib.Path(control))
 client.start_weight_update()

@@ -197,6 +197,7 @@ def test_the_salt_changes_with_each_installation() -> None:
     second = salt_of({"prompt": [1]})
     own, other = (salt_of({"prompt": [1], "cache_salt": name}) for name in ("mine", "another's"))
     assert len({first, second, own, other}) == 4
+    assert all(len(salt) <= 128 and not set(salt) & set("@/\\\0") for salt in (first, second, own, other)), "vLLM refuses others"
     assert ask(salting, "/wsync/salt", None) == {"salt": second}
     ask(salting, "/v1/completions", ["no object"])
     assert app.bodies[-1] == ["no object"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import urllib.error
 import urllib.request
@@ -26,6 +27,11 @@ SALT_PATH = "wsync/salt"  # of SaltByVersion
 _KV = ("clear", "keep", "salt")
 
 
+def salt_of(text: str) -> str:
+    """A `cache_salt` that vLLM takes: short, without "@" and "/"."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 class LLMClient:
     """A client for a vllm.LLM in this process.
 
@@ -38,7 +44,7 @@ class LLMClient:
             raise Error("invalid_argument", f'kv is "{kv}": give "clear", "keep" or "salt"')
         self.llm = llm
         self.kv = kv
-        self.salt = "before wsync"  # the label of the weights of now
+        self.salt = salt_of("")  # of the label of the weights of now
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         self.llm.init_weight_transfer_engine({"init_info": init_info})
@@ -54,7 +60,7 @@ class LLMClient:
         if self.kv == "clear" and not self.llm.reset_prefix_cache():
             raise Error("unavailable", "vLLM did not clear its prefix cache: requests run; update between calls of generate")
         self.llm.finish_weight_update(weight_version)
-        self.salt = weight_version or self.salt
+        self.salt = salt_of(weight_version) if weight_version else self.salt
 
 
 class HTTPClient:

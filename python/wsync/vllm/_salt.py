@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ._client import SALT_PATH
+from ._client import SALT_PATH, salt_of
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -33,7 +32,7 @@ class SaltByVersion:
     @property
     def salt(self) -> str:
         """ "" before the first installation: what was cached until then is of the weights that the server started with."""
-        return f"{self.label}#{self.installations}" if self.installations else ""
+        return salt_of(f"{self.label}#{self.installations}") if self.installations else ""
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         path = scope.get("path", "") if scope["type"] == "http" and scope["method"] == "POST" else ""
@@ -64,7 +63,7 @@ class SaltByVersion:
         own = request.get("cache_salt")
         if own is not None and not isinstance(own, str):
             return body  # vLLM refuses it
-        request["cache_salt"] = self.salt if own is None else f"{self.salt}/{hashlib.sha256(own.encode()).hexdigest()}"
+        request["cache_salt"] = self.salt if own is None else f"{self.salt}.{salt_of(own)}"
         return json.dumps(request).encode()
 
 
