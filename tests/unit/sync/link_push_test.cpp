@@ -5,6 +5,7 @@
 #include "sync/link_frames.hpp"
 
 #include <atomic>
+#include <poll.h>
 #include <thread>
 
 namespace wsync {
@@ -15,7 +16,6 @@ using namespace std::chrono_literals;
 class OneLargeBlob final : public LinkService {
 public:
     Result<std::shared_ptr<const Bytes>> blob(const Digest&) override {
-        ++asked;
         return std::make_shared<const Bytes>(16 << 20);
     }
     Result<GrantedHold> grant(std::uint64_t, std::uint64_t, HoldKind, const std::string&) override { return Error{Code::unavailable, "none", {}}; }
@@ -25,7 +25,7 @@ public:
     void connection_ended(std::uint64_t) override { ++ended; }
     std::optional<HeadRecord> head() override { return std::nullopt; }
 
-    std::atomic<int> asked{0}, ended{0};
+    std::atomic<int> ended{0};
 };
 
 HeadRecord head(std::uint64_t number) { return HeadRecord{Version{"policy", "run", 1, number, number, number - 1, {}}}; }
@@ -49,8 +49,8 @@ TEST_F(LinkPush, DoesNotWaitForAReplyThatIsNotTaken) {
     auto stream = connect();
     // Its answer, a megabyte, fits into no socket's buffer: the thread that serves the link waits for room.
     ASSERT_OK(stream.send_frame(link::encode(link::BlobRequest{Digest{}, 0}), 5s));
-    while (service_.asked == 0) std::this_thread::yield();
-    std::this_thread::sleep_for(50ms);
+    pollfd begun{stream.fd(), POLLIN, 0};
+    ASSERT_EQ(::poll(&begun, 1, 20'000), 1);
     const auto begin = Deadline::clock::now();
     for (std::uint64_t number = 1; number <= 10; ++number) server_->push_head(head(number));
     EXPECT_LT(Deadline::clock::now() - begin, 10s);  // the reply waits for 30
