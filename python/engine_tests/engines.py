@@ -161,6 +161,14 @@ def worker_engine(llm: Any) -> Any:
     return llm.llm_engine.collective_rpc(lambda worker: worker.weight_transfer_engine)[0]
 
 
+def holds_of(publisher: wsync.Publisher, expected: int) -> int:
+    """After at most 10 s for `expected`: a publisher hears a little later that a hold ended."""
+    deadline = time.monotonic() + 10
+    while publisher.holds != expected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return publisher.holds
+
+
 def end_with_parent() -> None:
     """In a child, before exec: it ends when the test does, even if that is killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -24,7 +24,7 @@ def test_a_to_b_and_back(models: Models, client: engines.JsonClient, folder: Pat
         assert models.llm.get_weight_version() == version.label
         assert engines.checksums(models.llm) == models.sums_b
         assert engines.greedy(models.llm) == models.tokens_b  # with the prompts' blocks of A cached before
-        assert publisher.holds == 0
+        assert engines.holds_of(publisher, 0) == 0
         push(client, publisher.publish_from(a, step=2).label)
         assert engines.checksums(models.llm) == models.sums_a
         assert engines.greedy(models.llm) == models.tokens_a

@@ -69,7 +69,7 @@ def test_a_set_that_does_not_fit_is_refused(models: Models, client: engines.Json
             push(client, version.label)
         assert caught.value.code == "invalid_argument"
         assert "No weight was touched" in str(caught.value)
-        assert publisher.holds == 0
+        assert engines.holds_of(publisher, 0) == 0
     assert engines.checksums(models.llm) == models.sums_a
     assert engines.greedy(models.llm) == models.tokens_a
     assert models.llm.get_weight_version() == label
@@ -190,7 +190,7 @@ def check_old_serves_and_another_trainer_takes_over(models: Models, client: engi
     with session.publisher("policy", source=b) as publisher:
         push(client, publisher.publish_from(b, step=2).label)  # the engine was not started anew
         assert engines.checksums(models.llm) == models.sums_b
-        assert publisher.holds == 0
+        assert engines.holds_of(publisher, 0) == 0
 
 
 @pytest.mark.parametrize("when", ["before it published", "after it published", "while it is read"])
@@ -252,7 +252,7 @@ def test_a_stranger_without_the_secret(models: Models, client: engines.JsonClien
             if transports == ["tcp"]:
                 assert "does not know the secret that we have" in str(caught.value)
             assert engines.checksums(models.llm) == models.sums_a
-            assert publisher.holds == 0
+            assert engines.holds_of(publisher, 0) == 0
         attach(client, folder)
         push(client, version.label)
         assert engines.checksums(models.llm) == models.sums_b

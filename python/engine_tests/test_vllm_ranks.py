@@ -56,7 +56,7 @@ def test_two_ranks(folder: Path, session: wsync.Session) -> None:
         attach(client, folder)  # mapped: the workers hold the trainer's slab
         client.start_weight_update()
         client.update_weights({"version": fourth.label, "stage_only": True})
-        assert publisher.holds == 2
+        assert engines.holds_of(publisher, 2) == 2
         os.kill(workers()[1].pid, signal.SIGKILL)
         with pytest.raises(Exception):  # noqa: B017 (vLLM's own: the engine is dead)
             client.update_weights({"version": fourth.label})
