@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 CMAKE_QUIET = > /dev/null
 
-.PHONY: help deps build demo test check bench bench-bars bench-peers fuzz asan tsan test-python test-python-asan wheel test-engines test-engines-matrix bench-stall gpu-check docs clean
+.PHONY: help deps build demo demo-grpo test check bench bench-bars bench-peers fuzz asan tsan test-python test-python-asan wheel test-engines test-engines-matrix bench-stall gpu-check docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,6 +20,9 @@ demo: deps ## real weights, every way, then faults before your eyes
 	@cmake --preset release $(CMAKE_QUIET)
 	@cmake --build --preset release -j $(JOBS) --target wsync_tool
 	@scripts/demo.sh
+
+demo-grpo: deps ## a real RL loop on this machine: a trainer, vLLM, and wsync between them; GRPO="--steps 5" and other options
+	@scripts/demo_grpo.sh $(GRPO)
 
 test: build ## build, then all tests
 	@scripts/python_env.sh
