@@ -48,7 +48,8 @@ protected:
             disk.replay(operations[i]);
             const TemporaryDirectory after("/dev/shm");
             disk.lay_out(CrashDisk::Outcome::names_ahead_of_bytes, after / "root");
-            for (const VersionEntry& entry : list_versions(*files, after / "root", "policy").value())
+            const auto versions = list_versions(*files, after / "root", "policy").value();
+            for (const VersionEntry& entry : versions)
                 if (!verify_version(*files, entry.path)) ++broken;
         }
         return broken;
