@@ -10,6 +10,7 @@ from pathlib import Path
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 import consumer
+import engines
 import pytest
 import torch
 
@@ -57,7 +58,7 @@ def test_two_workers_take_every_version(session: wsync.Session, folder: Path, bu
             assert report.version == version.label and report.verification != "none" and report.stages["install"] > 0
             for device in producer.devices:
                 assert equal(torch.load(folder / device / "loaded.pt"), parameters(step))
-        assert publisher.holds == 0
+        assert engines.holds_of(publisher, 0) == 0
     publisher.close()
 
 
