@@ -123,6 +123,7 @@ TEST_P(Stops, an_interrupt_ends_a_transfer_under_way_and_nothing_else) {
     for (std::uint64_t value = 3; value < 6; ++value) ASSERT_OK(trainer.step(value, value));
     ASSERT_OK(receiver.sync());
     EXPECT_OK(receiver.serves(5));
+    for (const Deadline patience(kPatience); trainer.holds() != 0 && !patience.expired();) std::this_thread::sleep_for(1ms);
     EXPECT_EQ(trainer.holds(), 0u);
 }
 
