@@ -352,7 +352,7 @@ def waiting_child(folder: str, call: str, ready: Any, result: Any) -> None:
 def test_ctrl_c_ends_a_wait(folder: Path, call: str) -> None:
     context = multiprocessing.get_context("spawn")
     ready, (mine, theirs) = context.Event(), context.Pipe()
-    child = context.Process(target=waiting_child, args=(str(folder), call, ready, theirs))
+    child = context.Process(target=waiting_child, args=(str(folder), call, ready, theirs), daemon=True)
     child.start()
     assert ready.wait(60)
     assert not mine.poll(0.3)
