@@ -74,9 +74,9 @@ def test_fifty_updates_under_load_lose_no_request(served: Served, folder: Path, 
     client = served.client(on_update="keep", kv="clear")
     with session.publisher("policy", source=weights[0]) as publisher, flight.Load(served.server.url, threads=4, tokens=200) as load:
         attach(client, folder)
-        load.wait_for_tokens(1)
         labels = [served.get("weight_info")["weight_version"]]
         for step in range(50):
+            load.wait_for_tokens(20 * (step + 1))  # spread over more tokens than the first four requests have
             version = publisher.publish_from(weights[step % 2], step=step)
             push(client, version.label)
             labels.append(version.label)
