@@ -15,16 +15,15 @@ Every tensor's address, shape and type are checked once, and its values. Prints 
 """
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
 
+import provenance
 import torch
 
 import wsync
@@ -80,19 +79,6 @@ def measure(arguments):
     return seconds
 
 
-def machine():
-    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{len(names)} virtual processors {names[0] if names else platform.machine()}, {memory:.1f} GB, {platform.system()} {platform.release()}"
-
-
-def commit():
-    def git(*words):
-        return subprocess.run(["git", *words], cwd=pathlib.Path(__file__).parent, capture_output=True, text=True).stdout.strip()
-
-    return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", ":/src", ":/include", ":/python") else "")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tensors", type=int, default=20000)
@@ -105,8 +91,8 @@ def main():
             median = statistics.median(values)
             print(f"{way:8} {kind:9} {median * 1e3:7.1f} ms [{min(values) * 1e3:.1f} .. {max(values) * 1e3:.1f}], {median / arguments.tensors * 1e6:.2f} us a tensor")
     if arguments.output:
-        document = {"schema": "wsync.torch_views/1", "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": commit(),
-                    "machine": machine(), "load": os.getloadavg()[0], "packages": {"python": platform.python_version(), "torch": torch.__version__},
+        document = {"schema": "wsync.torch_views/1", "date": provenance.now(), "commit": provenance.commit("src", "include", "python"),
+                    "machine": provenance.machine(), "load": os.getloadavg()[0], "packages": {"python": platform.python_version(), "torch": torch.__version__},
                     "tensors": arguments.tensors,
                     "seconds": {way: [elapsed for elapsed, _ in rounds] for way, rounds in seconds.items()},
                     "processor_seconds": {way: [processor for _, processor in rounds] for way, rounds in seconds.items()}}

@@ -12,12 +12,9 @@ publishes or saves them) to the first token that a new request gets from them.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "python/engine_tests"))
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "python/engine_tests")]
 
 import engines
+import provenance
 import requests_in_flight as flight
 import torch
 
@@ -113,14 +111,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             server.close()
     import vllm
 
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
     return {
         "schema": SCHEMA,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else ""),
-        "machine": machine(),
+        "date": provenance.now(),
+        "commit": provenance.commit(),
+        "machine": provenance.machine(),
         "packages": {"vllm": vllm.__version__, "torch": torch.__version__},
         "model": {"name": "the shape of SmolLM2-135M, random weights", "bytes": nbytes},
         "rounds": arguments.rounds,
@@ -130,12 +125,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             for way in measures
         },
     }
-
-
-def machine() -> str:
-    processor = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{os.cpu_count()} virtual processors {processor}, {memory:.1f} GB, {os.uname().sysname} {os.uname().release}"
 
 
 def main() -> int:

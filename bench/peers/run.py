@@ -6,12 +6,10 @@ round runs every variant once, in another order each time; ratios are formed rou
 """
 import argparse
 import contextlib
-import datetime
 import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import random
 import shutil
 import signal
@@ -19,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 import page_cache
+import provenance
 import rows
 from comparison import Section, compare, judge, table
 from conversation import Partner, Refused
@@ -224,21 +224,9 @@ def measure(arguments, id):
             "measures": section.measures, "rows": compare(section)}
 
 
-def describe_machine():
-    names = [line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{len(names)} virtual processors {names[0] if names else platform.machine()}, {memory:.1f} GB, {platform.system()} {platform.release()}"
-
-
-def git(*arguments):
-    done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
 def make_document(arguments, sections):
-    return {"schema": SCHEMA, "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "commit": git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "src", "include", "bench/peers") else ""),
-            "machine": describe_machine(), "threads": arguments.threads, "peer_environment": PEER_ENVIRONMENT,
+    return {"schema": SCHEMA, "date": provenance.now(), "commit": provenance.commit("src", "include", "bench/peers"),
+            "machine": provenance.machine(), "threads": arguments.threads, "peer_environment": PEER_ENVIRONMENT,
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES}, "sections": sections,
             "bars": judge(rows.BARS, [row for section in sections for row in section["rows"]])}
 
