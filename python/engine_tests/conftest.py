@@ -1,31 +1,16 @@
-"""A control folder for each test, and one real vLLM for all of them."""
+"""The fixtures of all tests, and one real vLLM for those here."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import engines
 import pytest
+from control_folder import folder, session
 from engines import Models
 
-import wsync
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short, for Unix sockets."""
-    path = Path(tempfile.mkdtemp(prefix="wsync-"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-def session(folder: Path) -> Iterator[wsync.Session]:
-    with wsync.Session.open(control=f"dir:{folder}", socket_directory=str(folder / "sockets")) as opened:
-        yield opened
+__all__ = ["client", "folder", "models", "session"]
 
 
 @pytest.fixture(scope="session")

@@ -1,26 +1,7 @@
-"""What the tests share: a folder for control and sockets, removed after."""
+"""The fixtures of all tests."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from control_folder import folder, session
 
-import pytest
-
-import wsync
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Short, for Unix sockets."""
-    path = Path(tempfile.mkdtemp(prefix="wsync-"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture
-def session(folder: Path) -> Iterator[wsync.Session]:
-    with wsync.Session.open(control=f"dir:{folder}", socket_directory=str(folder / "sockets")) as opened:
-        yield opened
+__all__ = ["folder", "session"]
