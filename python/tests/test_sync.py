@@ -16,24 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkpoint import same, weights
 
 import wsync
 
 np = pytest.importorskip("numpy")
-
-
-def weights(step: int) -> dict[str, Any]:
-    random = np.random.default_rng(step)
-    return {
-        "embed.weight": random.standard_normal((1000, 64), dtype=np.float32),
-        "layers.0.weight": random.integers(0, 255, (64, 64), dtype=np.uint8),
-        "norm.weight": random.standard_normal(64).astype(np.float16),
-        "scalar": np.array(step, dtype=np.int64),
-    }
-
-
-def same(views: wsync.Tensors, expected: dict[str, Any]) -> bool:
-    return views.keys() == expected.keys() and all(np.array_equal(np.asarray(views[name]), value) for name, value in expected.items())
 
 
 def test_stage_activate_sync_rollback_and_pin(session: wsync.Session) -> None:
