@@ -35,6 +35,6 @@ if [ "$preset" = asan ]; then
 else
     tests || status=1
     "$environment/bin/mypy" --junit-xml "$tree/python-mypy.xml" -p wsync || status=1
-    "$environment/bin/ruff" check --quiet python/wsync python/tests || status=1
+    "$environment/bin/ruff" check --quiet python/wsync python/tests python/engine_tests || status=1
 fi
 exit "$status"
