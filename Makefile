@@ -28,10 +28,11 @@ test: build ## build, then all tests
 	@scripts/python_env.sh
 	@ctest --preset release -j $(JOBS) --output-junit $(CURDIR)/build/tests.xml
 
-check: ## the layers, the style and the documents' links
+check: ## the layers, the style, the documents' links and the engines' suites
 	@scripts/check_layers.py
 	@scripts/check_style.py
 	@scripts/check_docs.py
+	@scripts/check_suites.py
 
 bench: deps ## measure every way on this machine, beside its limits
 	@cmake --preset release $(CMAKE_QUIET)

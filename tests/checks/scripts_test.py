@@ -157,6 +157,22 @@ class Formats(Case):
         self.refuses("lists WCCC, which nothing writes")
 
 
+class Suites(Case):
+    script = "check_suites.py"
+
+    def test_each_file_is_run_once(self):
+        self.house.write("python/engine_tests/test_a.py", "")
+        self.house.write("python/engine_tests/pins.txt", "")
+        self.house.write("python/engine_tests/suites.txt", "# suites\nfirst pins.txt test_a.py\n")
+        self.accepts()
+        self.house.write("python/engine_tests/test_b.py", "")
+        self.refuses("test_b.py is in 0 suites")
+        self.house.write("python/engine_tests/suites.txt", "first pins.txt test_a.py\nsecond pins.txt test_a.py test_b.py\n")
+        self.refuses("test_a.py is in 2 suites")
+        self.house.write("python/engine_tests/suites.txt", "first pins.txt test_a.py test_b.py test_c.py\n")
+        self.refuses("first names test_c.py, which is not there")
+
+
 class Counting(unittest.TestCase):
     def count(self, *texts):
         with tempfile.TemporaryDirectory() as folder:
