@@ -96,6 +96,8 @@ class Documents(unittest.TestCase):
     def test_measurements(self):
         self.has_shape("doctor", self.run_verb("doctor", "--json"))
         self.has_shape("limits", self.run_verb("bench", "limits", "--runs", "1", "--dir", self.folder, "--json"))
+        some = self.has_shape("limits", self.run_verb("bench", "limits", "--limits", "D2,M2", "--runs", "1", "--dir", self.folder, "--json"))
+        self.assertEqual(list(some["limits"]), ["D2", "M2"])
         bench = self.has_shape("bench", self.run_verb("bench", "--model", "0.01GB", "--runs", "1", "--dir", self.folder, "--json"))
         self.assertEqual(len(bench["methods"]), 4)
         self.has_shape("explain_ipc", self.run_verb("explain", "ipc", "--model", "0.01GB", "--json"), verified=True)

@@ -16,6 +16,7 @@ struct Arguments {
     std::string what;
     std::string model = "qwen2.5-0.5b";
     std::vector<std::string> methods;  // none: all that these trainers have
+    std::vector<std::string> limits;   // none: all
     unsigned receivers = 1, trainers = 1, threads = 2;
     int runs = 7;
     std::string directory = ".";
@@ -28,8 +29,11 @@ Status run_limits(const Arguments& arguments) {
     LimitOptions options;
     options.directory = arguments.directory;
     options.rounds = arguments.runs;
+    if (!arguments.limits.empty()) options.which.clear();
+    for (const auto& name : arguments.limits) options.which.push_back(*limit_kind_of(name));  // one of those that the option admits
     int lines = 0;
-    options.progress = [&](std::string_view line) { progress.show(std::min(0.99, ++lines / (options.rounds * 8.0)), line); };
+    const auto all = static_cast<double>(options.rounds) * static_cast<double>(options.which.size());
+    options.progress = [&](std::string_view line) { progress.show(std::min(0.99, ++lines / all), line); };
     WSYNC_TRY(auto limits, measure_limits(options));
     progress.clear();
     if (arguments.json) {
@@ -98,6 +102,9 @@ void add_bench(CLI::App& command, Run& run) {
     command.add_option("what", arguments->what, "nothing, or: limits");
     command.add_option("-m,--model", arguments->model, "catalogue id, checkpoint, size (0.5GB) or 20000x48KiB")->capture_default_str();
     command.add_option("--methods", arguments->methods, "of shm_map, shm_copy, tcp, disk; default: all, with several trainers all but shm_map")->delimiter(',');
+    command.add_option("--limits", arguments->limits, "with limits: of M, M2, D2, T, W, W2, R, P; default: all")
+        ->delimiter(',')
+        ->check(CLI::IsMember({"M", "M2", "D2", "T", "W", "W2", "R", "P"}));
     command.add_option("--receivers", arguments->receivers, "receiver processes")->check(CLI::Range(1, 64))->capture_default_str();
     command.add_option("--trainers", arguments->trainers, "trainer processes, weights sharded over them (FSDP)")->check(CLI::Range(1, 64))->capture_default_str();
     command.add_option("--threads", arguments->threads, "of each process")->check(CLI::Range(1, 64))->capture_default_str();
