@@ -62,6 +62,7 @@ public:
     void disconnect();
     // The transports that the open channels use: "shm", "tcp".
     [[nodiscard]] std::string transports_used() const;
+    [[nodiscard]] const ExecutorOptions& options() const noexcept { return options_; }
 
 private:
     struct Attached {

@@ -311,10 +311,11 @@ Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage_version(const Version
         report.notes.push_back(fmt::format("{} follows {} although its step is lower ({} after {})", version.label(), active->version.label(), version.step,
                                            active->version.step));
     }
-    report.configuration = {{"threads", std::to_string(options_.executor.threads)},
-                            {"bucket_bytes", std::to_string(options_.executor.bucket_bytes)},
-                            {"in_flight_bytes", std::to_string(options_.executor.in_flight_bytes)},
-                            {"bytes_per_second", fmt::format("{:.0f}", options_.executor.bytes_per_second)},
+    const auto& effective = executor_->options();
+    report.configuration = {{"threads", std::to_string(effective.threads)},
+                            {"bucket_bytes", std::to_string(effective.bucket_bytes)},
+                            {"in_flight_bytes", std::to_string(effective.in_flight_bytes)},
+                            {"bytes_per_second", fmt::format("{:.0f}", effective.bytes_per_second)},
                             {"kernels", std::string(kernels_.name)},
                             {"slabs", std::to_string(options_.slabs)}};
     WSYNC_TRY_VOID(options_.use == Use::copy ? stage_copy(*staged, deadline) : stage_map(*staged, deadline));

@@ -158,6 +158,18 @@ TEST_F(SessionTest, StagedIsNotActiveUntilActivated) {
     EXPECT_TRUE(holds_version(receiver.pin().tensors(), model_, 1, tensors_));
 }
 
+TEST_F(SessionTest, TheReportHasTheBudgetThatWasInEffect) {
+    auto session = open();
+    auto publisher = session.publisher(publisher_options()).value();
+    auto options = receiver_options(Use::copy);
+    options.budget.bucket_bytes = 1 << 20;
+    auto receiver = session.receiver(options).value();
+    ASSERT_OK(publish_version(publisher, layout_, 1, 1));
+    const auto report = receiver.sync({.deadline = 5s}).value();
+    EXPECT_EQ(report.configuration.at("bucket_bytes"), std::to_string(1 << 20));
+    EXPECT_EQ(report.configuration.at("in_flight_bytes"), std::to_string(64 << 20));  // nothing was asked for
+}
+
 TEST_F(SessionTest, UnchangedBlocksAreNotMoved) {
     auto session = open();
     auto publisher = session.publisher(publisher_options()).value();
