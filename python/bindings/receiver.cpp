@@ -13,12 +13,12 @@ using namespace std::chrono_literals;
 
 // Runs the call on a thread of its own while this one, the main thread, looks for signals: their handlers run on the main
 // thread alone. A handler that raises (Ctrl-C) interrupts the call, and is raised when that has ended.
-Result<StagedVersion> stage_watching(Receiver& receiver, Deadline deadline, bool& interrupted) {
+Result<StagedVersion> stage_watching(Receiver& receiver, const StageOptions& options, bool& interrupted) {
     std::mutex mutex;
     std::condition_variable changed;
     std::optional<Result<StagedVersion>> staged;
     std::thread worker([&] {
-        auto result = receiver.stage({deadline});
+        auto result = receiver.stage(options);
         std::lock_guard lock(mutex);
         staged.emplace(std::move(result));
         changed.notify_all();
@@ -41,16 +41,16 @@ Result<StagedVersion> stage_watching(Receiver& receiver, Deadline deadline, bool
     return *std::move(staged);
 }
 
-std::unique_ptr<StagedHandle> stage(ReceiverHandle& handle, std::optional<double> seconds, bool watch_signals) {
+std::unique_ptr<StagedHandle> stage(ReceiverHandle& handle, std::optional<double> seconds, const std::optional<Version>& after, bool watch_signals) {
     const Turn turn(handle.busy);
     const auto receiver = handle.get();
-    const auto deadline = deadline_from(seconds);
+    const StageOptions options{.deadline = deadline_from(seconds), .after = after};
     while (true) {
         bool interrupted = false;
         auto staged = [&]() -> Result<StagedVersion> {
-            if (watch_signals) return stage_watching(*receiver, deadline, interrupted);
+            if (watch_signals) return stage_watching(*receiver, options, interrupted);
             nb::gil_scoped_release release;
-            return receiver->stage({deadline});
+            return receiver->stage(options);
         }();
         const bool cancelled = !staged && staged.error().code == Code::cancelled;
         if (interrupted) {
@@ -83,7 +83,7 @@ void bind_receiver(nb::module_& module) {
         .def_prop_ro("open", [](const StagedHandle& self) { return self.staged.has_value(); });
 
     nb::class_<ReceiverHandle>(module, "ReceiverHandle")
-        .def("stage", stage, nb::arg("deadline").none(), nb::arg("watch_signals"))
+        .def("stage", stage, nb::arg("deadline").none(), nb::arg("after").none(), nb::arg("watch_signals"))
         .def("activate", [](ReceiverHandle& self, StagedHandle& staged) {
             const Turn turn(self.busy);
             const auto receiver = self.get();

@@ -85,6 +85,18 @@ def test_a_dropped_version_changes_nothing(session: wsync.Session) -> None:
         assert receiver.sync().step == 2
 
 
+def test_after_a_mark_the_next_version_is_waited_for(session: wsync.Session) -> None:
+    with session.publisher("policy", source=weights(1)) as publisher, session.receiver("policy") as receiver:
+        publisher.publish_from(weights(1), step=1)
+        mark = receiver.newest()
+        assert mark is not None
+        with pytest.raises(wsync.Error, match="no version newer than policy@1.1") as caught:
+            receiver.stage(after=mark, deadline=0.05)
+        assert caught.value.code == "timed_out"
+        publisher.publish_from(weights(2), step=2)
+        assert receiver.stage(after=mark).version.step == 2
+
+
 def test_wrong_parameters_are_named(session: wsync.Session) -> None:
     given = weights(1)
     with session.publisher("policy", source=given) as publisher, publisher.begin_write() as write:

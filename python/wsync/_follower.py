@@ -44,12 +44,7 @@ class Follower:
 
     def stage(self, *, after: Version | None = None, label: str = "", deadline: float = 120.0) -> StagedVersion:
         """Waits for a version that is not `after`, and moves and verifies it. `label`: it must be this one, else Error("unavailable")."""
-        until = time.monotonic() + deadline
-        while after is not None and self._is(after):
-            if time.monotonic() >= until:
-                raise Error("timed_out", f"{self.name}: nothing newer than {after.label} was published in {deadline:g} s")
-            time.sleep(0.002)
-        staged = self._stage(max(0.0, until - time.monotonic()))
+        staged = self._stage(time.monotonic() + deadline, after)
         if label and staged.version.label != label:
             have = staged.version.label
             staged.drop()
@@ -70,20 +65,16 @@ class Follower:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _is(self, mark: Version) -> bool:
-        have = self._receiver.newest()
-        return have is None or have.label == mark.label
-
-    def _stage(self, deadline: float) -> StagedVersion:
+    def _stage(self, until: float, after: Version | None) -> StagedVersion:
         try:
-            return self._receiver.stage(deadline=deadline)
+            return self._receiver.stage(deadline=max(0.0, until - time.monotonic()), after=after)
         except Error as why:
             if why.code != "unsupported" or self._use != "auto":
                 raise
             report_event("fallback", f"{self.id} copies: {why.message}", name=self.name, peer=self.id, stage="stage", code=why.code)
         self._receiver.close()
         self._receiver = self._open("copy")
-        return self._receiver.stage(deadline=deadline)
+        return self._receiver.stage(deadline=max(0.0, until - time.monotonic()), after=after)
 
     def _open(self, use: Use) -> Receiver:
         return self._session.receiver(

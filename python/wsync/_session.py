@@ -150,11 +150,13 @@ class Receiver:
         self.id = id
         self._slots = slots  # the memory that is received into
 
-    def stage(self, *, deadline: float | None = 30.0) -> StagedVersion:
-        """Waits for a version newer than the active one, moves and verifies it. In every case the active version is as it was."""
+    def stage(self, *, deadline: float | None = 30.0, after: Version | None = None) -> StagedVersion:
+        """Waits for a version newer than the active one, moves and verifies it. In every case the active version is as it was.
+
+        `after`: a version that is not to be staged, as newest() told it: the next one is waited for."""
         with failures("stage", name=self.name, peer=self.id):
             watch = threading.current_thread() is threading.main_thread()
-            return StagedVersion(self.handle.stage(deadline, watch))
+            return StagedVersion(self.handle.stage(deadline, after, watch))
 
     def activate(self, staged: StagedVersion) -> SyncReport:
         """The staged version serves from now on."""

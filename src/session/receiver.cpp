@@ -56,7 +56,7 @@ Receiver& Receiver::operator=(Receiver&&) noexcept = default;
 Receiver::~Receiver() = default;
 
 Result<StagedVersion> Receiver::stage(const StageOptions& options) {
-    WSYNC_TRY(auto staged, impl_->core->stage(options.deadline));
+    WSYNC_TRY(auto staged, impl_->core->stage(options.deadline, options.after));
     return StagedVersion(keep_with(impl_->session, std::move(staged)));
 }
 

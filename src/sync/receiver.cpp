@@ -88,7 +88,7 @@ void ReceiverCore::interrupt() noexcept {
 
 bool ReceiverCore::is_news(const Version& version) const {
     std::lock_guard lock(mutex_);
-    return !active_ || version.newer_than(active_->version);
+    return version != after_ && (!active_ || version.newer_than(active_->version));
 }
 
 Result<std::optional<Version>> ReceiverCore::look(Deadline deadline) {
@@ -228,9 +228,10 @@ Result<Version> ReceiverCore::await_newer(Deadline deadline) {
         if (deadline.expired()) {
             if (last) return *std::move(last);
             const auto active = pin();
+            const auto last_seen = after_ ? after_ : active ? std::optional(active->version) : std::nullopt;
             return Error{Code::timed_out,
-                         active ? fmt::format("no version newer than {} came before the deadline", active->version.label())
-                                : fmt::format("no version of \"{}\" was published at {} before the deadline", options_.name, control_.address()),
+                         last_seen ? fmt::format("no version newer than {} came before the deadline", last_seen->label())
+                                   : fmt::format("no version of \"{}\" was published at {} before the deadline", options_.name, control_.address()),
                          {}};
         }
         WSYNC_TRY_VOID(wait_for_news(deadline));
@@ -242,7 +243,8 @@ Result<std::optional<Version>> ReceiverCore::newest() {
     return head ? std::optional<Version>(head->version) : std::optional<Version>();
 }
 
-Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage(Deadline deadline) {
+Result<std::shared_ptr<ServedVersion>> ReceiverCore::stage(Deadline deadline, const std::optional<Version>& after) {
+    after_ = after;
     auto staged = stage_newer(deadline.unless(interrupted_));
     const bool ended_early = !staged && (staged.error().code == Code::timed_out || staged.error().code == Code::cancelled);
     if (!ended_early || !interrupted_.exchange(false)) return staged;

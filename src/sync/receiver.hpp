@@ -74,8 +74,8 @@ public:
                                                                     const KernelSet& kernels, MemoryLedger* ledger);
     ~ReceiverCore();
 
-    // Waits for a version newer than the active one, moves and verifies it. The old one serves meanwhile.
-    [[nodiscard]] Result<std::shared_ptr<ServedVersion>> stage(Deadline deadline);
+    // Waits for a version newer than the active one, and another than `after`, moves and verifies it. The old one serves meanwhile.
+    [[nodiscard]] Result<std::shared_ptr<ServedVersion>> stage(Deadline deadline, const std::optional<Version>& after = {});
     // The staged version serves from now on.
     [[nodiscard]] Result<SyncReport> activate(std::shared_ptr<ServedVersion> staged);
     [[nodiscard]] Result<Version> rollback();
@@ -136,6 +136,7 @@ private:
     UniqueFd wake_;                          // readable after interrupt()
     std::atomic<bool> interrupted_{false};
     std::unique_ptr<Watch> watch_;
+    std::optional<Version> after_;           // of the stage under way
     std::unique_ptr<GroupMember> group_;     // null: in none
 
     std::unique_ptr<Source> source_;

@@ -134,6 +134,7 @@ private:
 
 struct StageOptions {
     Deadline deadline = std::chrono::seconds(30);
+    std::optional<Version> after{};        // a version that is not to be staged, as newest() told it: the next one is waited for
 };
 
 // Movable. One thread, but pin(), active_number() and interrupt(), which any may call.

@@ -158,6 +158,24 @@ TEST_F(SessionTest, StagedIsNotActiveUntilActivated) {
     EXPECT_TRUE(holds_version(receiver.pin().tensors(), model_, 1, tensors_));
 }
 
+TEST_F(SessionTest, AfterAMarkTheNextVersionIsWaitedFor) {
+    auto session = open();
+    auto publisher = session.publisher(publisher_options()).value();
+    auto receiver = session.receiver(receiver_options(Use::copy)).value();
+    ASSERT_OK(publish_version(publisher, layout_, 1, 1));
+    const auto mark = receiver.newest().value();
+    EXPECT_THAT(receiver.stage({.deadline = 50ms, .after = mark}), HasError(Code::timed_out, "no version newer than " + mark->label()));
+    std::thread later([&] { EXPECT_OK(publish_version(publisher, layout_, 2, 2)); });
+    auto staged = receiver.stage({.deadline = 5s, .after = mark});
+    later.join();
+    ASSERT_OK(staged);
+    EXPECT_EQ(staged->version().number, 2u);
+    EXPECT_TRUE(holds_version(staged->tensors(), model_, 2, tensors_));
+    *staged = receiver.stage({.deadline = 5s}).value();  // the mark was that call's
+    EXPECT_EQ(staged->version().number, 2u);
+    EXPECT_THAT(receiver.stage({.deadline = 50ms, .after = staged->version()}), HasCode(Code::timed_out));
+}
+
 TEST_F(SessionTest, TheReportHasTheBudgetThatWasInEffect) {
     auto session = open();
     auto publisher = session.publisher(publisher_options()).value();
