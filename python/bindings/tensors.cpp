@@ -119,17 +119,64 @@ nb::object dlpack_of(nb::handle self, const nb::kwargs& arguments) {
 nb::str text(std::string_view view) { return nb::str(view.data(), view.size()); }
 
 struct ShapeOrder {
-    bool operator()(const Dims& a, const Dims& b) const { return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end()); }
+    bool operator()(const std::pair<std::uint32_t, Dims>& a, const std::pair<std::uint32_t, Dims>& b) const {
+        return a.first != b.first ? a.first < b.first : std::lexicographical_compare(a.second.begin(), a.second.end(), b.second.begin(), b.second.end());
+    }
 };
 
-// What makes views of all tensors, in one call: ([(chunk, dtype)...], [(name, base, offset, size, stride)...]). A base is a chunk seen as
-// elements of the dtype, and offset, size and stride count those. The dtype is "" for bytes: of tensors whose type is not of whole bytes,
-// or whose offset is no multiple of the element.
-nb::tuple places_of(const TensorTable& table) {
+// A tensor's place in a base, counted in the base's elements.
+struct Place {
+    std::int64_t offset = 0;
+    std::size_t index = 0;  // of the tensor
+};
+
+constexpr std::size_t kMostInterleaved = 16;  // progressions that take turns: tensors of one shape in a layer
+
+// How many tensors from `begin` on lie in `turns` progressions that take turns, and so at one distance from the one `turns` before.
+std::size_t count_in_step(std::span<const Place> places, std::size_t begin, std::size_t turns) {
+    if (begin + turns >= places.size()) return 0;
+    const auto distance = places[begin + turns].offset - places[begin].offset;
+    if (distance <= 0) return 0;
+    auto end = begin + turns;
+    while (end < places.size() && places[end].offset - places[end - turns].offset == distance) ++end;
+    return end - begin;
+}
+
+nb::tuple tuple_from(std::uint64_t first, const Dims& others) { return nb::steal<nb::tuple>(PySequence_Concat(nb::make_tuple(first).ptr(), python::tuple_from(others).ptr())); }
+
+// (base, offset, size, stride, names) for each progression of equal tensors: size and stride have one dimension more than theirs.
+void append_runs(nb::list& runs, nb::handle base, const Dims& size, std::span<const Place> places, nb::list& names) {
+    for (std::size_t begin = 0; begin < places.size();) {
+        std::size_t turns = 1, count = 1;
+        for (std::size_t more = 1; more <= kMostInterleaved; ++more) {
+            const auto found = count_in_step(places, begin, more);
+            if (found * turns > count * more) {  // more tensors to a progression
+                turns = more;
+                count = found;
+            }
+        }
+        for (auto first = begin; first < begin + turns; ++first) {
+            nb::list members;
+            for (auto i = first; i < begin + count; i += turns) members.append(names[places[i].index]);
+            auto stride = size;
+            std::uint64_t elements = 1;
+            for (std::size_t d = size.size(); d-- > 0; elements *= size[d]) stride[d] = elements;
+            const auto distance = members.size() > 1 ? static_cast<std::uint64_t>(places[first + turns].offset - places[first].offset) : elements;
+            runs.append(nb::make_tuple(base, places[first].offset, tuple_from(members.size(), size), tuple_from(distance, stride), members));
+        }
+        begin += count;
+    }
+}
+
+// What makes views of all tensors, in one call: ([(chunk, dtype)...], [name...], [(base, offset, size, stride, [name...])...]). A base is a
+// chunk seen as elements of the dtype, and offset, size and stride count those. The dtype is "" for bytes: of tensors whose type is not of
+// whole bytes, or whose offset is no multiple of the element. Equal tensors at equal distances, as layers and experts have them, are one
+// run, whose first dimension counts them: what makes a tensor costs more than what cuts a run into its parts.
+nb::tuple runs_of(const TensorTable& table) {
     nb::list bases;
-    std::map<std::pair<std::uint32_t, std::string_view>, nb::object> base_of;
-    std::map<Dims, std::pair<nb::object, nb::object>, ShapeOrder> shapes;
-    auto places = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(table.tensors.size())));
+    std::map<std::pair<std::uint32_t, std::string_view>, std::uint32_t> base_of;
+    std::map<std::pair<std::uint32_t, Dims>, std::vector<Place>, ShapeOrder> groups;
+    auto names = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(table.tensors.size())));
     for (std::size_t i = 0; i < table.tensors.size(); ++i) {
         const auto tensor = table.tensors[i];
         const auto chunk = table.chunk_of[i];
@@ -137,23 +184,15 @@ nb::tuple places_of(const TensorTable& table) {
         const auto bits = bits_of(tensor.dtype);
         const bool whole = bits % 8 == 0 && offset % (bits / 8) == 0;
         const auto dtype = whole ? name_of(tensor.dtype) : std::string_view();
-        auto& base = base_of[{chunk, dtype}];
-        if (!base.is_valid()) {
-            base = nb::cast(bases.size());
-            bases.append(nb::make_tuple(chunk, text(dtype)));
-        }
+        const auto [base, is_new] = base_of.try_emplace({chunk, dtype}, static_cast<std::uint32_t>(base_of.size()));
+        if (is_new) bases.append(nb::make_tuple(chunk, text(dtype)));
         const auto size = whole ? tensor.box.size : Dims{tensor.bytes.size()};
-        auto& shape = shapes[size];
-        if (!shape.first.is_valid()) {
-            auto stride = size;
-            std::uint64_t elements = 1;
-            for (std::size_t d = size.size(); d-- > 0; elements *= size[d]) stride[d] = elements;
-            shape = {tuple_from(size), tuple_from(stride)};
-        }
-        nb::object place = nb::make_tuple(text(tensor.name), base, whole ? offset / (bits / 8) : offset, shape.first, shape.second);
-        PyList_SetItem(places.ptr(), static_cast<Py_ssize_t>(i), place.release().ptr());
+        groups[{base->second, size}].push_back({static_cast<std::int64_t>(whole ? offset / (bits / 8) : offset), i});
+        PyList_SetItem(names.ptr(), static_cast<Py_ssize_t>(i), nb::object(text(tensor.name)).release().ptr());
     }
-    return nb::make_tuple(bases, places);
+    nb::list runs;
+    for (const auto& [group, places] : groups) append_runs(runs, nb::cast(group.first), group.second, places, names);
+    return nb::make_tuple(bases, names, runs);
 }
 
 }  // namespace
@@ -216,8 +255,9 @@ void bind_tensors(nb::module_& module) {
             }
             return list;
         }, nb::sig("def names(self) -> list[str]"), "Of each box, in the layout's order.")
-        .def("places", places_of, nb::sig("def places(self) -> tuple[list[tuple[int, str]], list[tuple[str, int, int, tuple[int, ...], tuple[int, ...]]]]"),
-             "Bases (chunk, dtype), and of each box (name, base, offset, size, stride) in elements of its base; dtype \"\" is bytes.")
+        .def("runs", runs_of, nb::sig("def runs(self) -> tuple[list[tuple[int, str]], list[str], list[tuple[int, int, tuple[int, ...], tuple[int, ...], list[str]]]]"),
+             "Bases (chunk, dtype), the name of each box, and runs (base, offset, size, stride, names) of equal boxes at equal distances, in "
+             "elements of their base and counted by the first dimension; dtype \"\" is bytes.")
         .def("chunks", [](std::shared_ptr<TensorTable> self, bool writable) {
             std::vector<Memory> chunks;
             for (const auto& chunk : self->chunks) chunks.push_back({self, const_cast<std::byte*>(chunk.begin), chunk.bytes, writable});

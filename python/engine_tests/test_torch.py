@@ -147,6 +147,31 @@ def test_every_type_comes_back_as_itself(session: wsync.Session) -> None:
                 assert torch.equal(have[name].view(torch.uint8), one.view(torch.uint8)), name
 
 
+@pytest.mark.parametrize("layers", [1, 2, 40])
+def test_views_of_equal_tensors_at_equal_and_other_distances(session: wsync.Session, layers: int) -> None:
+    """Interleaved, with layers that lack one or have it larger, scalars and several types: each its own values, in the layout's order."""
+    source: dict[str, torch.Tensor] = {}
+    for i in range(layers):
+        source[f"{i}.up"] = torch.randn(4, 6).bfloat16()
+        source[f"{i}.gate"] = torch.randn(4, 6).bfloat16()
+        source[f"{i}.norm"] = torch.randn(7)
+        if i % 5 != 3:
+            source[f"{i}.down"] = torch.randn(6, 4 + i % 2).bfloat16()
+        source[f"{i}.scale"] = torch.tensor(float(i))
+        source[f"{i}.codes"] = torch.randint(0, 255, (4, 6), dtype=torch.uint8)
+    for use in ("copy", "map_then_install"):
+        with wsync.torch.publisher(session, use, source) as publisher, session.receiver(use, use=use) as receiver:
+            publisher.publish(step=1)
+            staged = receiver.stage()
+            have = wsync.torch.tensors(staged.tensors())
+            assert list(have) == list(source)
+            for name, one in source.items():
+                assert have[name].dtype == one.dtype
+                assert have[name].is_contiguous()
+                assert torch.equal(have[name], one), name
+            del have, staged
+
+
 def test_a_sum_that_was_not_made_is_refused() -> None:
     from torch.distributed.tensor import Partial
 

@@ -37,19 +37,19 @@ def tensors(table: Tensors) -> dict[str, torch.Tensor]:
     The version, and with it its hold, lives while one of them does. Types of less than a byte come as torch's packed ones where it has
     them (F4), else as plain bytes. Error("invalid_argument") where several boxes of one tensor are here.
     """
-    bases, places = table.table.places()
+    bases, names, runs = table.table.runs()
     chunks = [torch.frombuffer(chunk, dtype=torch.uint8) if chunk.nbytes else torch.empty(0, dtype=torch.uint8) for chunk in table.table.chunks(True)]
     typed = [_typed(chunks[chunk], dtype) if dtype else chunks[chunk] for chunk, dtype in bases]
-    # One call of torch's for each tensor, and nothing else: with tens of thousands of them it is what this costs.
-    view = [base.as_strided for base in typed]
-    found = {name: view[base](size, stride, offset) for name, base, offset, size, stride in places}
-    if len(found) != len(places):
-        names = [place[0] for place in places]
+    found: dict[str, torch.Tensor] = dict.fromkeys(names)  # in the layout's order
+    if len(found) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise Error("invalid_argument", f"several boxes of {twice} are here: iterate over boxes()")
-    if any(not dtype for _, dtype in bases):
-        for name, base, _, _, _ in places:
-            if not bases[base][1]:
+    # One call of torch's for each run of equal tensors, and nothing else: with tens of thousands of them it is what this costs.
+    for base, offset, size, stride, members in runs:
+        found.update(zip(members, typed[base].as_strided(size, stride, offset).unbind(), strict=True))
+    for base, *_, members in runs:
+        if not bases[base][1]:
+            for name in members:
                 found[name] = _packed(table, name, found[name])
     return found
 
