@@ -45,6 +45,11 @@ def named_tensors(source: Source, names: Names = None) -> Iterator[tuple[str, to
     Wrappers' prefixes go; a tensor that has several names (tied weights) has its first. `names` renames: a mapping, or a function that
     may answer None for what is not to be published.
     """
+    return ((name, tensor) for name, tensor, _ in _named(source, names))
+
+
+def _named(source: Source, names: Names) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """named_tensors(), and what this rank holds of each."""
     given = source.state_dict(keep_vars=True) if isinstance(source, torch.nn.Module) else source
     seen: set[Any] = set()
     for key, tensor in given.items():
@@ -65,7 +70,7 @@ def named_tensors(source: Source, names: Names = None) -> Iterator[tuple[str, to
         elif names is not None:
             name = names.get(name, name)
         if name is not None:
-            yield name, tensor
+            yield name, tensor, local
 
 
 class ModulePublisher:
@@ -170,26 +175,27 @@ class ModulePublisher:
             write.copy(i, piece if _cast_on_the_way(one) else piece.to(torch_dtype(one.dtype)), cast=True)
 
     def _held(self) -> list[_Held]:
-        return [self._describe(name, tensor) for name, tensor in named_tensors(self.source, self._names)]
+        with torch.no_grad():  # else each DTensor's local one is recorded for a backward pass, which takes longer than all else here
+            return [self._describe(name, tensor, local) for name, tensor, local in _named(self.source, self._names)]
 
-    def _describe(self, name: str, tensor: torch.Tensor) -> _Held:
-        dtype, shape, boxes = dtype_name(self._wire(name, tensor.dtype)), tuple(tensor.shape), self._boxes(name, tensor)
+    def _describe(self, name: str, tensor: torch.Tensor, local: torch.Tensor) -> _Held:
+        dtype, shape, boxes = dtype_name(self._wire(name, tensor.dtype)), tuple(tensor.shape), self._boxes(name, tensor, local)
         if dtype == "F4":  # torch counts pairs
             shape = _pairs(shape)
             boxes = [(_pairs(offset), _pairs(size)) for offset, size in boxes]
-        return _Held(name, dtype, shape, tensor, _local(tensor), boxes)
+        return _Held(name, dtype, shape, tensor, local, boxes)
 
-    def _boxes(self, name: str, tensor: Any) -> list[Box]:
+    def _boxes(self, name: str, tensor: Any, local: torch.Tensor) -> list[Box]:
         shape = tuple(tensor.shape)
         if not hasattr(tensor, "placements"):
             return [((0,) * len(shape), shape)]
         mesh = tensor.device_mesh
         key = (shape, tensor.placements, mesh)
         if key not in self._known:
-            where, have = mesh.get_coordinate(), _local(tensor)
+            where = mesh.get_coordinate()
             found = [] if where is None else boxes_of(shape, tensor.placements, mesh.mesh.shape, where)
-            if sum(math.prod(size) for _, size in found) != have.numel():
-                raise Error("unsupported", f"{name}: this rank holds {tuple(have.shape)} of {shape}, which {tensor.placements} does not explain")
+            if sum(math.prod(size) for _, size in found) != local.numel():
+                raise Error("unsupported", f"{name}: this rank holds {tuple(local.shape)} of {shape}, which {tensor.placements} does not explain")
             self._known[key] = found
         return self._known[key]
 
