@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from .._error import Error
-from ._rehearsal import as_loaded
+from ._twin import as_loaded
 
 Result = TypeVar("Result")
 
@@ -81,7 +81,7 @@ def agree(act: Callable[[], Result], consequence: str) -> Result:
         done.append(act())
     except Exception as why:
         problem = why
-        _let_go(why)
+        let_go(why)
     failed = [one for one in _exchange(_described(problem)) if one is not None]
     if problem is not None:
         if isinstance(problem, Error):
@@ -92,7 +92,7 @@ def agree(act: Callable[[], Result], consequence: str) -> Result:
     return done[0]
 
 
-def _let_go(problem: BaseException | None) -> None:
+def let_go(problem: BaseException | None) -> None:
     """The frames that an exception remembers have views of the version, and would keep its hold as long as somebody keeps the exception."""
     while problem is not None:
         traceback.clear_frames(problem.__traceback__)

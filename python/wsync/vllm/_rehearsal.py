@@ -12,13 +12,13 @@ import fnmatch
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MethodType
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .._error import Error
+from ._twin import twin_of
 
 # Checkpoints have them, models don't.
 IGNORED = ("*rotary_emb.inv_freq", "*rotary_emb.cos_cached", "*rotary_emb.sin_cached", "*rotary_pos_emb.inv_freq")
@@ -48,6 +48,7 @@ class _Parameter:
 class Rehearsal:
     order: tuple[str, ...]  # the tensors, in the order of the model's layers
     problems: tuple[str, ...]  # empty: the set is whole, and fits
+    left_out: tuple[str, ...] = ()  # parameters that the set leaves as they are, at least in part
 
     def check(self, what: str) -> None:
         """Error("invalid_argument") names the first problems."""
@@ -59,7 +60,7 @@ class Rehearsal:
 def rehearse(model: torch.nn.Module, given: Mapping[str, torch.Tensor], *, ignore: Sequence[str] = (), optional: Sequence[str] = ()) -> Rehearsal:
     """`given`: the checkpoint's tensors by name, in any order; their bytes are read only where the loader computes with them.
     `ignore`: patterns of names that may have no effect; `optional`: of parameters that may be left out."""
-    twin = _twin_of(model)
+    twin = twin_of(model)
     recorder = _Recorder(model, twin, given)
     problems: list[str] = []
     try:
@@ -71,9 +72,9 @@ def rehearse(model: torch.nn.Module, given: Mapping[str, torch.Tensor], *, ignor
         problems.append(f"its loader refuses {recorder.current or 'the set'}: {type(why).__name__}: {why}")
         return Rehearsal(tuple(given), tuple(problems))
     problems += recorder.problems
-    for parameter in recorder.parameters:
-        covered = parameter.covered()
-        if covered < parameter.numel and not _matches(parameter.name, (*OPTIONAL, *optional)):
+    left_out = [(parameter, covered) for parameter in recorder.parameters if (covered := parameter.covered()) < parameter.numel]
+    for parameter, covered in left_out:
+        if not _matches(parameter.name, (*OPTIONAL, *optional)):
             by = f" (by {', '.join(parameter.sources[:4])})" if parameter.sources else ""
             problems.append(f"{parameter.name} would get {covered} of its {parameter.numel} elements{by}")
     unused = [name for name in given if name not in recorder.first_use and not _matches(name, (*IGNORED, *ignore))]
@@ -81,7 +82,7 @@ def rehearse(model: torch.nn.Module, given: Mapping[str, torch.Tensor], *, ignor
     last = len(recorder.parameters)
     positions = {name: i for i, name in enumerate(given)}
     order = sorted(given, key=lambda name: (recorder.first_use.get(name, last), positions[name]))
-    return Rehearsal(tuple(order), tuple(problems))
+    return Rehearsal(tuple(order), tuple(problems), tuple(parameter.name for parameter, _ in left_out))
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -166,62 +167,3 @@ class _Recorder(TorchDispatchMode):
         address = tensor.data_ptr()
         i = bisect.bisect_right(self._extents, address, key=lambda extent: extent[0]) - 1
         return self._extents[i][2] if i >= 0 and address < self._extents[i][1] else ""
-
-
-def _twin_of(model: torch.nn.Module) -> torch.nn.Module:
-    """The same modules, one for one, with tensors on the meta device, as they were before vLLM changed them for its kernels."""
-    originals = list(model.modules())
-    twins: dict[int, torch.nn.Module] = {}
-    for module in originals:
-        twin = object.__new__(type(module))
-        twin.__dict__.update(module.__dict__)
-        twins[id(module)] = twin
-    made: dict[int, torch.Tensor] = {}  # by the model's own tensor, so that tied ones stay tied
-    for module in originals:
-        twin = twins[id(module)]
-        twin.__dict__["_modules"] = {name: None if child is None else twins[id(child)] for name, child in module._modules.items()}
-        for kind, before in zip(("_parameters", "_buffers"), as_loaded(module), strict=True):
-            now: Mapping[str, Any] = module.__dict__[kind]
-            tensors: dict[str, Any] = {}
-            for name, value in before.items():
-                own = now.get(name)
-                key = id(value if own is None or own.shape != value.shape else own)
-                if key not in made:
-                    made[key] = _on_meta(value, module, twins)
-                tensors[name] = made[key]
-            twin.__dict__[kind] = tensors
-    return twins[id(model)]
-
-
-def as_loaded(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Parameters and buffers in the checkpoint's form: vLLM recorded them, for reloading by layers."""
-    now = tuple({name: one for name, one in group.items() if one is not None} for group in (module._parameters, module._buffers))
-    try:
-        from vllm.model_executor.model_loader.reload.layerwise import LAYERWISE_INFO
-        from vllm.model_executor.model_loader.reload.meta import SKIP_MODULES, SKIP_TENSORS
-    except ImportError:  # a vLLM without it loads into what is there
-        return now[0], now[1]
-    info = LAYERWISE_INFO.get(module)
-    if info is None or type(module).__name__ in SKIP_MODULES:
-        return now[0], now[1]
-    kept = ({name: one for name, one in group.items() if name in SKIP_TENSORS} for group in now)
-    parameters, buffers = ({**recorded, **own} for recorded, own in zip(info.restore_metadata, kept, strict=True))
-    return parameters, buffers
-
-
-def _on_meta(tensor: Any, module: torch.nn.Module, twins: Mapping[int, torch.nn.Module]) -> Any:
-    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
-        return tensor
-    meta = torch.empty_strided(tuple(tensor.size()), tuple(tensor.stride()), dtype=tensor.dtype, device="meta")
-    meta.__class__ = tensor.__class__
-    meta.__dict__ = dict(tensor.__dict__)
-    for key, value in meta.__dict__.items():
-        while getattr(value, "__name__", "") == "online_process_loader":  # what an earlier reload by layers left on it
-            value = meta.__dict__[key] = value.__wrapped__
-        if isinstance(value, MethodType):  # a loader of the layer's: of its twin's
-            owner = twins.get(id(value.__self__))
-            if owner is None and not isinstance(value.__self__, torch.nn.Module):
-                owner = twins[id(module)]  # vLLM cuts the reference where it keeps the tensor
-            if owner is not None:
-                meta.__dict__[key] = value.__func__.__get__(owner)
-    return meta
