@@ -18,11 +18,15 @@ class Answer:
     finish_reason: str
 
 
+def _ask_for(url: str, prompt: list[int], count: int, **more: Any) -> Any:
+    body = {"token_ids": prompt, "sampling_params": {"temperature": 0, "max_tokens": count, "ignore_eos": True, "detokenize": False}, **more}
+    request = urllib.request.Request(f"{url}/inference/v1/generate", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return urllib.request.urlopen(request, timeout=120)
+
+
 def generate(url: str, prompt: list[int], count: int) -> Answer:
     """`count` greedy tokens, by the route whose answers have the versions of their tokens (servers with --enable-scale-out)."""
-    body = {"token_ids": prompt, "sampling_params": {"temperature": 0, "max_tokens": count, "ignore_eos": True, "detokenize": False}}
-    request = urllib.request.Request(f"{url}/inference/v1/generate", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
+    with _ask_for(url, prompt, count) as answer:
         (choice,) = json.loads(answer.read())["choices"]
     return Answer(choice["token_ids"] or [], choice["weight_versions"] or [], choice["finish_reason"])
 
@@ -47,6 +51,10 @@ def check_spans(answer: Answer, labels: list[str]) -> None:
     assert at == len(answer.tokens), f"{len(answer.tokens)} tokens, but the versions end at {at}"
 
 
+def prompt_of(thread: int, number: int) -> list[int]:
+    return [(thread * 31 + number * 17 + j * 7) % 500 + 3 for j in range(40)]
+
+
 class Load:
     """Threads that ask again and again, each with a prompt of its own, until the `with` block ends; the last answers are waited for."""
 
@@ -63,8 +71,7 @@ class Load:
     def _ask(self, own: int) -> None:
         try:
             for i in range(self._rounds):
-                prompt = [(own * 31 + i * 17 + j * 7) % 500 + 3 for j in range(40)]
-                self._answers.append(generate(self.url, prompt, self._tokens))
+                self._answers.append(generate(self.url, prompt_of(own, i), self._tokens))
                 if self._stop.is_set():
                     return
         except Exception as why:
@@ -81,6 +88,56 @@ class Load:
         if self._problems:
             raise self._problems[0]
         return self._answers
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Streams:
+    """Clients to whom tokens come as they are made, one request each, until the `with` block ends."""
+
+    def __init__(self, url: str, *, count: int, tokens: int) -> None:
+        self.url = url
+        self._tokens = tokens
+        self._stop = threading.Event()
+        self._arrivals: list[list[float]] = [[] for _ in range(count)]
+        self._problems: list[BaseException] = []
+        self._threads = [threading.Thread(target=self._read, args=(i,)) for i in range(count)]
+
+    def _read(self, own: int) -> None:
+        try:
+            with _ask_for(self.url, prompt_of(own, 0), self._tokens, stream=True) as answer:
+                for line in answer:
+                    if line.startswith(b"data: {"):
+                        assert b'"error"' not in line, line
+                        self._arrivals[own].append(time.monotonic())
+                    if self._stop.is_set():
+                        return
+        except Exception as why:
+            self._problems.append(why)
+
+    def wait_for_tokens(self, count: int) -> None:
+        """Until every client has so many."""
+        deadline = time.monotonic() + 60
+        while min(map(len, self._arrivals)) < count:
+            assert time.monotonic() < deadline and not self._problems, self._problems
+            time.sleep(0.002)
+
+    def longest_gap(self, since: float, until: float) -> float:
+        """The longest that a client waited for its next token in that time; waits until each has had one after it."""
+        deadline = time.monotonic() + 60
+        while min(times[-1] for times in self._arrivals) < until:
+            assert time.monotonic() < deadline and all(one.is_alive() for one in self._threads), f"a stream that ended early: {self._problems}"
+            time.sleep(0.002)
+        assert all(times[0] < since for times in self._arrivals), "a stream that began late"
+        return max(b - a for times in self._arrivals for a, b in zip(times, times[1:], strict=False) if b > since and a < until)
 
     def __enter__(self) -> Self:
         for thread in self._threads:

@@ -13,8 +13,13 @@ from engines import Models, attach
 import wsync
 from wsync.vllm import LLMClient, push, rollback
 
+WAYS: dict[str, dict[str, Any]] = {
+    "map": {}, "copy": {"use": "copy"}, "tcp": {"use": "copy", "transports": ["tcp"]},
+    "prepared": {"reload": "prepared"}, "prepared from a copy": {"reload": "prepared", "use": "copy"},
+}  # fmt: skip
 
-@pytest.mark.parametrize("options", [{}, {"use": "copy"}, {"use": "copy", "transports": ["tcp"]}], ids=["map", "copy", "tcp"])
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS.keys())
 def test_a_to_b_and_back(models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session, options: dict[str, Any]) -> None:
     a, b = engines.weights_of(models.a), engines.weights_of(models.b)
     with session.publisher("policy", source=a) as publisher:
@@ -30,7 +35,8 @@ def test_a_to_b_and_back(models: Models, client: engines.JsonClient, folder: Pat
         assert engines.greedy(models.llm) == models.tokens_a
 
 
-def test_tied_weights(folder: Path, session: wsync.Session) -> None:
+@pytest.mark.parametrize("reload", ["layerwise", "prepared"])
+def test_tied_weights(folder: Path, session: wsync.Session, reload: str) -> None:
     """lm_head computes with the embedding's weights, on some CPUs with a packed copy of them, and no tensor of the checkpoint is its own."""
     a, b = (engines.make_model(folder / f"tied{seed}", seed, tie_word_embeddings=True) for seed in (1, 2))
     llm = engines.open_llm(b)
@@ -40,7 +46,7 @@ def test_tied_weights(folder: Path, session: wsync.Session) -> None:
     assert "lm_head.weight" not in weights
     with session.publisher("policy", source=weights) as publisher:
         client = engines.JsonClient(LLMClient(llm))
-        attach(client, folder)
+        attach(client, folder, reload=reload)
         push(client, publisher.publish_from(weights, step=1).label)
     assert engines.checksums(llm) == sums
     assert engines.greedy(llm) == tokens
@@ -108,6 +114,8 @@ def test_what_is_asked_in_the_wrong_order_or_badly_is_refused(models: Models, cl
         attach(client, folder, format=99)
     with pytest.raises(wsync.Error, match="sideways"):
         attach(client, folder, use="sideways")
+    with pytest.raises(wsync.Error, match="backwards"):
+        attach(client, folder, reload="backwards")
     a = engines.weights_of(models.a)
     with session.publisher("policy", source=a) as publisher:
         attach(client, folder, deadline=0.2)

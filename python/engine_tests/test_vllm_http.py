@@ -69,11 +69,12 @@ def test_reset_update_compare(served: Served, folder: Path, session: wsync.Sessi
             assert 0 < report.engine_stalled_seconds < sum(report.seconds.values())
 
 
-def test_fifty_updates_under_load_lose_no_request(served: Served, folder: Path, session: wsync.Session) -> None:
+@pytest.mark.parametrize("reload", ["layerwise", "prepared"])
+def test_fifty_updates_under_load_lose_no_request(served: Served, folder: Path, session: wsync.Session, reload: str) -> None:
     weights = [engines.weights_of(served.models.b), engines.weights_of(served.models.a)]
     client = served.client(on_update="keep", kv="clear")
     with session.publisher("policy", source=weights[0]) as publisher, flight.Load(served.server.url, threads=4, tokens=200) as load:
-        attach(client, folder)
+        attach(client, folder, reload=reload)
         labels = [served.get("weight_info")["weight_version"]]
         for step in range(50):
             load.wait_for_tokens(20 * (step + 1))  # spread over more tokens than the first four requests have
@@ -185,7 +186,7 @@ TRAINER = """
 import sys
 import engines, pathlib, wsync
 from wsync.vllm import HTTPClient
-control, model, url = sys.argv[1:]
+control, model, url, how = sys.argv[1:]
 weights = engines.weights_of(pathlib.Path(model))
 session = wsync.Session.open(f"dir:{control}", socket_directory=f"{control}/sockets")
 publisher = session.publisher("policy", source=weights, lease_seconds=1)
@@ -195,14 +196,19 @@ engines.attach(client, pathlib.Path(control))
 client.start_weight_update()
 client.update_weights({"version": label, "stage_only": True})
 client.pause()
+if how == "in the background":
+    client.update_weights({"version": "policy@9", "stage_only": True, "background": True})
 print(label, flush=True)
 sys.stdin.read()
 """
 
 
-def test_a_trainer_killed_in_the_middle_of_an_update_leaves_a_replica_that_the_next_one_heals(served: Served, folder: Path, session: wsync.Session) -> None:
+@pytest.mark.parametrize("how", ["staged", "in the background"])
+def test_a_trainer_killed_in_the_middle_of_an_update_leaves_a_replica_that_the_next_one_heals(
+    served: Served, folder: Path, session: wsync.Session, how: str
+) -> None:
     b = engines.weights_of(served.models.b)
-    command = [sys.executable, "-c", TRAINER, str(folder), str(served.models.a), served.server.url]
+    command = [sys.executable, "-c", TRAINER, str(folder), str(served.models.a), served.server.url, how]
     with subprocess.Popen(command, cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as trainer:
         assert trainer.stdout is not None
         assert trainer.stdout.readline().strip()

@@ -52,16 +52,25 @@ def test_two_ranks(folder: Path, session: wsync.Session) -> None:
         push(client, publisher.publish_from(a, step=3).label)
         assert engines.checksums(llm) == sums_a
 
-        fourth = publisher.publish_from(b, step=4)
-        attach(client, folder)  # mapped: the workers hold the trainer's slab
+        attach(client, folder, reload="prepared")  # mapped: the workers hold the trainer's slab
+        for step, weights, sums, tokens in ((4, b, sums_b, tokens_b), (5, a, sums_a, tokens_a)):
+            label = publisher.publish_from(weights, step=step).label
+            client.start_weight_update()
+            client.update_weights({"version": label, "stage_only": True, "background": True})
+            client.update_weights({"version": label})
+            client.finish_weight_update(label)
+            assert engines.checksums(llm) == sums
+            assert engines.greedy(llm) == tokens
+
+        held = publisher.publish_from(b, step=6)
         client.start_weight_update()
-        client.update_weights({"version": fourth.label, "stage_only": True})
+        client.update_weights({"version": held.label, "stage_only": True})
         assert engines.holds_of(publisher, 2) == 2
         os.kill(workers()[1].pid, signal.SIGKILL)
         with pytest.raises(Exception):  # noqa: B017 (vLLM's own: the engine is dead)
-            client.update_weights({"version": fourth.label})
+            client.update_weights({"version": held.label})
         del llm, client
-        for step in (5, 6, 7):  # the trainer does not wait for the dead
+        for step in (7, 8, 9):  # the trainer does not wait for the dead
             newest = publisher.publish_from(a, step=step, deadline=20)
 
         llm = open_two(path_b)
@@ -75,7 +84,7 @@ def test_two_ranks(folder: Path, session: wsync.Session) -> None:
 
         # One rank's failure is all ranks'. The last thing that this engine is asked for: when a rank fails, vLLM reads no answer of those
         # behind it, and takes it for the answer to its next call (docs/vllm.md).
-        last = publisher.publish_from(b, step=8)
+        last = publisher.publish_from(b, step=10)
         client.start_weight_update()
         with pytest.raises(Exception, match="another rank of this replica failed|is asked for, but"):
             client.update_weights([{"version": last.label}, {"version": "policy@9"}])

@@ -7,12 +7,14 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import wsync
-from wsync.vllm import HTTPClient, SaltByVersion, push, rollback
+from wsync.vllm import HTTPClient, SaltByVersion, _client, push, rollback
+from wsync.vllm._sign import Sign, signs_of
 
 
 class Replica(http.server.ThreadingHTTPServer):
@@ -24,6 +26,7 @@ class Replica(http.server.ThreadingHTTPServer):
         self.active = self.paused = False
         self.unfinished = self.mixed = self.label = ""
         self.fails = ""
+        self.dead = False
         self.calls: list[str] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -31,14 +34,16 @@ class Replica(http.server.ThreadingHTTPServer):
         info = body.get("update_info", {})
         call = path
         if path == "update_weights":
-            call = "abandon" if info.get("abandon") else "stage" if info.get("stage_only") else "rollback" if info.get("rollback") else "install"
+            call = "abandon" if info.get("abandon") else "rollback" if info.get("rollback") else "install"
+            if info.get("stage_only"):
+                call = "begin" if info.get("background") else "stage"
         self.calls.append(call)
         if call == self.fails:
             self.fails = ""
             self.active = False
             self.mixed = info["version"] if call == "install" else ""
             raise RuntimeError("out of luck")
-        if call in ("stage", "install", "rollback", "abandon", "finish_weight_update") and not self.active:
+        if call in ("begin", "stage", "install", "rollback", "abandon", "finish_weight_update") and not self.active:
             raise RuntimeError("start_weight_update must be called before")
         if call == "start_weight_update":
             if self.active:
@@ -74,6 +79,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def do_GET(self) -> None:
+        self.send_response(503 if self.server.dead else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def log_message(self, format: str, *arguments: Any) -> None:
         pass
 
@@ -91,16 +101,16 @@ def test_the_order_of_a_push_and_what_it_reports(replicas: list[Replica]) -> Non
     client = HTTPClient(*(one.url for one in replicas), on_update="wait", kv="keep")
     report = push(client, "v1")
     for one in replicas:
-        assert one.calls == ["start_weight_update", "stage", "pause", "install", "finish_weight_update", "resume"]
+        assert one.calls == ["start_weight_update", "begin", "stage", "pause", "install", "finish_weight_update", "resume"]
         assert (one.label, one.paused, one.active) == ("v1", False, False)
     assert (report.label, report.on_update, report.kv, report.rollback) == ("v1", "wait", "keep", False)
     assert report.metrics()["wsync/push/engine_stalled_seconds"] == report.engine_stalled_seconds > 0
     report = rollback(client, "v0")
-    assert replicas[0].calls[6:] == ["start_weight_update", "pause", "rollback", "finish_weight_update", "resume"]
+    assert replicas[0].calls[7:] == ["start_weight_update", "pause", "rollback", "finish_weight_update", "resume"]
     assert (report.rollback, replicas[1].label) == (True, "v0")
 
 
-@pytest.mark.parametrize("fails", ["start_weight_update", "stage", "pause"])
+@pytest.mark.parametrize("fails", ["start_weight_update", "begin", "stage", "pause"])
 def test_what_fails_before_leaves_all_serving(replicas: list[Replica], fails: str) -> None:
     client = HTTPClient(*(one.url for one in replicas))
     push(client, "v1")
@@ -141,6 +151,53 @@ def test_a_replica_that_is_gone(replicas: list[Replica]) -> None:
         push(client, "v1")
     assert caught.value.code == "unavailable"
     assert (replicas[0].paused, replicas[0].active) == (False, False)
+
+
+def test_a_push_waits_by_itself_while_a_worker_stages(replicas: list[Replica], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that waits in vLLM would keep its engine from serving."""
+    control = f"dir:{tmp_path}"
+    workers = [Sign(control, "v1"), Sign(control, "v1"), Sign(control, "v0")]
+    for i, worker in enumerate(workers):
+        worker.file = worker.file.with_stem(f"{worker.file.stem}.{i}") if worker.file else None  # as in processes of their own
+    killed, stages, other = workers
+    looks: list[list[str]] = []
+
+    def look(control: str, label: str) -> list[Path]:
+        seen = signs_of(control, label)
+        looks.append([call for one in replicas for call in one.calls if call in ("begin", "stage")])
+        if len(looks) == 2:
+            stages.show()  # its call has returned before the second look
+            return signs_of(control, label)
+        if len(looks) == 5:
+            stages.hide()
+        return seen
+
+    killed.show()
+    other.show()
+    monkeypatch.setattr(_client, "signs_of", look)
+    client = HTTPClient(*(one.url for one in replicas))
+    client.init_weight_transfer_engine({"control": control})
+    push(client, "v1")
+    assert looks == [[]] + [["begin", "begin"]] * 5
+    assert replicas[0].label == "v1"
+    assert [worker.file is not None and worker.file.exists() for worker in workers] == [True, False, True]
+
+
+def test_a_worker_that_dies_while_it_stages_is_not_waited_for(replicas: list[Replica], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign = Sign(f"dir:{tmp_path}", "v1")
+
+    def begin_and_die(path: str, query: str, body: dict[str, Any]) -> None:
+        Replica.act(replicas[0], path, query, body)
+        if body.get("update_info", {}).get("background"):
+            sign.show()
+            replicas[0].dead = True
+
+    monkeypatch.setattr(replicas[0], "act", begin_and_die)
+    client = HTTPClient(*(one.url for one in replicas), control=f"dir:{tmp_path}")
+    replicas[0].fails = "stage"
+    with pytest.raises(wsync.Error, match="out of luck"):
+        push(client, "v1")
+    assert replicas[1].label == ""
 
 
 class App:

@@ -6,11 +6,13 @@ import concurrent.futures
 import contextlib
 import hashlib
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any, Protocol
 
 from .._error import Error
+from ._sign import signs_of
 
 
 class Client(Protocol):
@@ -69,15 +71,17 @@ class HTTPClient:
     `on_update`: what becomes of the requests in flight: "keep" (frozen, they go on with the new weights), "wait" (for their end),
     "abort". `kv`: what becomes of the cached keys and values of the old weights: "clear", "keep", or "salt": they stay, for requests
     that began before; servers started with --middleware wsync.vllm.SaltByVersion give later ones a cache of their own.
-    Replicas are paused only while weights are installed. `timeout`: seconds of one call; waiting for requests' end is one. One thread.
+    Replicas stage versions in the background, and are paused only while weights are installed. `control`: the control folder as this process
+    sees it, if not as init_weight_transfer_engine gives it. `timeout`: seconds of one call; waiting for requests' end is one. One thread.
     """
 
-    def __init__(self, *urls: str, on_update: str = "keep", kv: str = "clear", timeout: float = 300.0) -> None:
+    def __init__(self, *urls: str, on_update: str = "keep", kv: str = "clear", control: str = "", timeout: float = 300.0) -> None:
         if not urls or on_update not in ("keep", "wait", "abort") or kv not in _KV:
             raise Error("invalid_argument", 'give URLs; on_update is "keep", "wait" or "abort", and kv "clear", "keep" or "salt"')
         self.urls = [url.rstrip("/") for url in urls]
         self.on_update = on_update
         self.kv = kv
+        self.control = control
         self.timeout = timeout
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
@@ -87,9 +91,25 @@ class HTTPClient:
             except Error as why:
                 raise Error("unsupported", f'kv="salt" needs servers started with --middleware wsync.vllm.SaltByVersion ({why.message})') from why
         self.call("init_weight_transfer_engine", {"init_info": init_info})
+        self.control = self.control or str(init_info.get("control", ""))
 
     def start_weight_update(self) -> None:
         self.call("start_weight_update")
+
+    def stage(self, asked: dict[str, Any]) -> None:
+        """Returns when all replicas have staged a version while they served. An engine doesn't serve while a call waits in its worker, so
+        it is this that waits, as long as it sees a worker's sign; where it sees none the last call waits."""
+        left = set(signs_of(self.control, asked["version"]))  # of a worker that was killed
+        self.update_weights({**asked, "stage_only": True, "background": True})
+        until = time.monotonic() + self.timeout
+        look = time.monotonic() + 1
+        while not left.issuperset(signs_of(self.control, asked["version"])) and time.monotonic() < until:
+            time.sleep(0.002)
+            if time.monotonic() > look:
+                if not self._all_healthy():
+                    break
+                look = time.monotonic() + 1
+        self.update_weights({**asked, "stage_only": True})
 
     def update_weights(self, update_info: Any) -> None:
         self.call("update_weights", {"update_info": update_info})
@@ -122,6 +142,15 @@ class HTTPClient:
         if failed:
             raise Error("unavailable", f"{path.partition('?')[0]}: {'; '.join(failed)}")
         return [answer.result() for answer in answers]
+
+    def _all_healthy(self) -> bool:
+        try:
+            for url in self.urls:
+                with urllib.request.urlopen(f"{url}/health", timeout=self.timeout):
+                    pass
+        except OSError:
+            return False
+        return True
 
     def _ask_all(self, path: str, body: Any) -> list[concurrent.futures.Future[Any]]:
         with concurrent.futures.ThreadPoolExecutor(len(self.urls)) as pool:

@@ -26,7 +26,7 @@ class InitInfo(base.WeightTransferInitInfo):
     threads: int = 1
     bytes_per_second: float = 0.0  # of a copying worker at most; 0: no limit
     deadline: float = 120.0  # seconds, for one version to be staged
-    reload: str = "layerwise"  # "direct": into the live parameters; right only where vLLM changes no weight after loading
+    reload: str = "layerwise"  # "prepared": beside the model, while it serves; "direct": into the live parameters
     ignore: list[str] = field(default_factory=list)  # patterns of tensors that the model may do nothing with
     optional: list[str] = field(default_factory=list)  # patterns of the model's parameters that may be left out
     format: int = FORMAT
@@ -35,7 +35,8 @@ class InitInfo(base.WeightTransferInitInfo):
 @dataclass
 class UpdateInfo(base.WeightTransferUpdateInfo):
     version: str = ""  # the label that must arrive; "": the newest
-    stage_only: bool = False  # true: move, verify and check it now, install it with the next update
+    stage_only: bool = False  # true: move, verify and check it now, and prepare it, install it with the next update
+    background: bool = False  # with stage_only: return at once; the next update for the same version waits for it, and says what went wrong
     rollback: bool = False  # true: install the version that this worker held before, again; nothing is moved
     abandon: bool = False  # true: drop what was staged, and answer with an error, by which vLLM ends its update
     on_update: str = ""  # for the report: what became of the requests in flight,

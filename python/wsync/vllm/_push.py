@@ -54,7 +54,7 @@ def rollback(client: Client, label: str) -> PushReport:
 
 def _update(client: Client, label: str, *, back: bool) -> PushReport:
     report = PushReport(label, back, kv=getattr(client, "kv", ""))
-    pause, resume = getattr(client, "pause", None), getattr(client, "resume", None)
+    pause, resume, stage = (getattr(client, name, None) for name in ("pause", "resume", "stage"))
     if pause is not None:
         report.on_update = getattr(client, "on_update", "")
     asked: dict[str, Any] = {"version": label}
@@ -67,7 +67,10 @@ def _update(client: Client, label: str, *, back: bool) -> PushReport:
         if pause is not None:
             if not back:
                 with _timed(report, "stage"):
-                    client.update_weights({**asked, "stage_only": True})
+                    if stage is not None:
+                        stage(asked)
+                    else:
+                        client.update_weights({**asked, "stage_only": True})
             with _timed(report, "pause"):
                 pause()
         with _timed(report, "install"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from typing import Any
@@ -15,17 +16,20 @@ from .._events import report_event
 from .._session import Receiver, Session, StagedVersion, Use
 from .._tensors import Tensors
 from .._wsync import SyncReport, Version
+from ._background import Background
 from ._client import UNTOUCHED
 from ._info import InitInfo, UpdateInfo, check_format
 from ._install import abandon, agree, changed_after_loading, install
+from ._prepared import Prepared, prepare
 from ._rehearsal import Rehearsal, rehearse
+from ._sign import Sign
 
 
 class WorkerEngine(base.WeightTransferEngine):
-    """One worker's. A version goes through stage, rehearsal, agreement of all ranks, and only then into the model.
+    """One worker's. A version goes through stage, rehearsal, preparation, agreement of all ranks, and only then into the model.
 
     What fails before the model's loader starts leaves the weights as they were. What fails after marks the replica: an update can't be
-    finished until a version has been installed whole. vLLM calls it from one thread.
+    finished until a version has been installed whole. vLLM calls it from one thread; a version may be staged in another.
     """
 
     init_info_cls = InitInfo
@@ -39,12 +43,16 @@ class WorkerEngine(base.WeightTransferEngine):
         self.session: Session | None = None
         self.receiver: Receiver | None = None
         self.staged: StagedVersion | None = None
+        self.prepared: Prepared | None = None  # what was staged, made beside the model
+        self.background: Background | None = None  # that stages
         self.held = ""  # the label that a copying receiver has whole in its own memory
         self.mixed = ""  # the label that was half installed
         self.installed = ""  # since start_weight_update
         self.unfinished = ""  # the label that was installed, while vLLM's label is still another
         self.report: SyncReport | None = None  # of the last installation
         self._rehearsed: tuple[int, Rehearsal] | None = None
+        self._ending = False  # what goes on in the background is to end
+        self._interrupted = False  # the receiver, maybe when nobody waited
 
     # What vLLM calls
 
@@ -52,8 +60,8 @@ class WorkerEngine(base.WeightTransferEngine):
         check_format(init_info.format)
         if init_info.use not in ("auto", "map_then_install", "copy"):
             raise Error("invalid_argument", f'use is "{init_info.use}": give "auto", "map_then_install" or "copy"')
-        if init_info.reload not in ("layerwise", "direct"):
-            raise Error("invalid_argument", f'reload is "{init_info.reload}": give "layerwise" or "direct"')
+        if init_info.reload not in ("layerwise", "prepared", "direct"):
+            raise Error("invalid_argument", f'reload is "{init_info.reload}": give "layerwise", "prepared" or "direct"')
         self.shutdown()
         self.info = init_info
         self._rehearsed = None  # by the options of before
@@ -72,6 +80,9 @@ class WorkerEngine(base.WeightTransferEngine):
         info, _ = self._opened()
         if update_info.abandon:
             self._abandon()
+        if update_info.stage_only and update_info.background:
+            self._stage_in_background(info, update_info.version)
+            return
         began = time.monotonic()
         if update_info.rollback:
             version = self._take_back(info, update_info.version)
@@ -96,6 +107,7 @@ class WorkerEngine(base.WeightTransferEngine):
         self.unfinished = ""
 
     def shutdown(self) -> None:
+        self._end_background()
         self._drop()
         for one in (self.receiver, self.session):
             if one is not None:
@@ -130,12 +142,35 @@ class WorkerEngine(base.WeightTransferEngine):
     def _drop(self) -> None:
         if self.staged is not None:
             self.staged.drop()
-        self.staged = None
+        self.staged = self.prepared = None
+
+    def _stage_in_background(self, info: InitInfo, label: str) -> None:
+        self._end_background()
+        self.background = Background(lambda: self._take(info, label), label, Sign(info.control, label))
+
+    def _end_background(self) -> None:
+        if self.background is None:
+            return
+        self._ending = True
+        while not self.background.ended(within=0.02):
+            if self.receiver is not None:
+                with contextlib.suppress(Error):
+                    self.receiver.interrupt()
+                    self._interrupted = True
+        self.background = None
+        self._ending = False
 
     def _stage(self, info: InitInfo, label: str) -> None:
-        """Leaves self.staged: the version, here and verified, and known to fit. Or raises, with nothing staged."""
-        if self.staged is not None and self.staged.version.label == label:
+        """Leaves self.staged: the version, here and verified, known to fit, and prepared. Or raises, with nothing staged."""
+        if self.background is not None and self.background.label == label:
+            background, self.background = self.background, None
+            background.join()
             return
+        self._end_background()
+        if self.staged is None or self.staged.version.label != label:
+            self._take(info, label)
+
+    def _take(self, info: InitInfo, label: str) -> None:
         self._drop()
         try:
             self.staged = self._stage_newest(info)
@@ -150,16 +185,32 @@ class WorkerEngine(base.WeightTransferEngine):
     def _stage_newest(self, info: InitInfo) -> StagedVersion:
         _, receiver = self._opened()
         try:
-            return receiver.stage(deadline=info.deadline)
+            return self._stage_by(receiver, info)
         except Error as why:
             if why.code != "unsupported" or info.use != "auto":
                 raise
             report_event("fallback", f"{receiver.id} copies: {why.message}", name=info.name, peer=receiver.id, stage="stage", code=why.code)
         self._open("copy")
         _, receiver = self._opened()
-        return receiver.stage(deadline=info.deadline)
+        return self._stage_by(receiver, info)
+
+    def _stage_by(self, receiver: Receiver, info: InitInfo) -> StagedVersion:
+        self._go_on()
+        try:
+            return receiver.stage(deadline=info.deadline)
+        except Error as why:
+            if why.code != "cancelled" or self._ending or not self._interrupted:
+                raise
+        finally:
+            self._interrupted = False
+        return receiver.stage(deadline=info.deadline)  # the interrupt was meant for an earlier call, and came too late for it
+
+    def _go_on(self) -> None:
+        if self._ending:
+            raise Error("cancelled", f"staging was ended; {UNTOUCHED}")
 
     def _abandon(self) -> None:
+        self._end_background()
         self._drop()
         if self.mixed:
             raise Error("corrupt", f"this replica holds a part of {self.mixed}: keep it paused, and send a whole version")
@@ -172,6 +223,7 @@ class WorkerEngine(base.WeightTransferEngine):
 
         def go_back() -> Version:
             nonlocal went_back
+            self._end_background()
             self._drop()
             if not self.held:
                 raise Error("unsupported", 'nothing to go back to is held here: workers with use="copy" and two slabs keep the version before')
@@ -201,7 +253,7 @@ class WorkerEngine(base.WeightTransferEngine):
         return tensors
 
     def _rehearse(self, info: InitInfo, tensors: Tensors) -> None:
-        """Once for each set of names, types and shapes."""
+        """Once for each set of names, types and shapes; what is to be prepared is prepared each time."""
         given = wsync_torch.tensors(tensors)
         key = hash((id(self.model), tuple((name, one.dtype, one.shape) for name, one in given.items())))
         if self._rehearsed is None or self._rehearsed[0] != key:
@@ -213,20 +265,32 @@ class WorkerEngine(base.WeightTransferEngine):
                 ignore.append("*lm_head.weight")
             self._rehearsed = (key, rehearse(self.model, given, ignore=ignore, optional=info.optional))
         self._rehearsed[1].check(tensors.version.label)
+        if info.reload == "prepared":
+            copying = self.device.type != "cpu"
+            self.prepared = prepare(self.model, self.model_config, self._rehearsed[1], given, copying=copying, go_on=self._go_on)
 
     def _install(self, info: InitInfo) -> None:
         assert self._rehearsed is not None
+        if self.prepared is not None:
+            self.prepared.put_in()
+            self._synchronize()
+            return
         given = wsync_torch.tensors(self._to_install())
         try:
             install(self.model, self.model_config, ((name, given[name]) for name in self._rehearsed[1].order), layerwise=info.reload == "layerwise")
-            if self.device.type != "cpu":
-                torch.accelerator.synchronize()  # before the hold ends
+            self._synchronize()
         except BaseException:
             abandon(self.model, self.model_config)
             raise
 
+    def _synchronize(self) -> None:
+        """Before the hold ends."""
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize()
+
     def _activate(self, asked: UpdateInfo, version: Version, healed: str, stalled: float, seconds: float) -> None:
         _, receiver = self._opened()
+        self.prepared = None
         metrics: dict[str, float] = {"wsync/engine_stalled_seconds": stalled}
         if self.staged is not None:
             report = receiver.activate(self.staged)
