@@ -4,9 +4,11 @@
     make bench-stall                                    table on the screen, JSON in wsync-stall.json
     stall.py --rounds 3 --output FILE
 
-Each round gives every way the same new weights, in another order each time, while requests are in flight (paused with "keep", prefix cache
-cleared). `stall`: from the call to pause until the call to resume returned. `first_token`: from the trainer's having the weights (before it
-publishes or saves them) to the first token that a new request gets from them.
+Each round gives every way the same new weights, in another order each time, while two clients read their tokens as they come (paused with
+"keep", prefix cache cleared). `stall`: from the call to pause until the call to resume returned. `longest gap`: the longest that a client
+waited for its next token, from the trainer's having the weights (before it publishes or saves them) until the engine had them; it shows what
+keeps the engine from its work outside the pause as well. `first token`: from the trainer's having the weights to the first token that a new
+request gets from them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,14 @@ SHAPE = {
     "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64,
     "vocab_size": 49152, "max_position_embeddings": 2048, "initializer_range": 0.02, "tie_word_embeddings": True,
 }  # fmt: skip
+STREAMS, TOKENS = 2, 440
+WHAT = ("stall_seconds", "longest_gap_seconds", "first_token_seconds")
+WSYNC = {  # by way: options of the worker
+    "wsync.prepared": {"use": "map_then_install", "reload": "prepared"},
+    "wsync.prepared.copy": {"use": "copy", "reload": "prepared"},
+    "wsync.map": {"use": "map_then_install"},
+    "wsync.copy": {"use": "copy"},
+}
 
 
 class Trainer:
@@ -55,15 +66,17 @@ class Trainer:
         self.step += 1
         return self.weights[self.step % 2]
 
-    def wsync(self, use: str, weights: dict[str, torch.Tensor]) -> float:
+    def wsync(self, weights: dict[str, torch.Tensor]) -> float:
         """The engine's stall in seconds."""
         version = self.publisher.publish_from(weights, step=self.step)
         return push(self.client, version.label).engine_stalled_seconds
 
-    def attach(self, use: str) -> None:
-        if self.attached != use:
-            self.client.init_weight_transfer_engine({"control": f"dir:{self.folder}/control", "socket_directory": str(self.folder / "sockets"), "use": use})
-            self.attached = use
+    def attach(self, way: str) -> None:
+        if way in WSYNC and self.attached != way:
+            own = {"control": f"dir:{self.folder}/control", "socket_directory": str(self.folder / "sockets")}
+            self.client.init_weight_transfer_engine({**own, **WSYNC[way]})
+            self.attached = way
+            self.wsync(self.next())  # what is done once, as the rehearsal, is not what is measured
 
     def reload_from_disk(self, checkpoint: Path, weights: dict[str, torch.Tensor]) -> float:
         """As vLLM can do it by itself: the trainer saves safetensors, the worker's reload_weights reads them, from the page cache."""
@@ -85,28 +98,33 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         server = engines.Server(models[0], folder / "server.log")
         try:
             trainer = Trainer(folder, server, models)
-            ways = {
-                "wsync.map": lambda weights: trainer.wsync("map_then_install", weights),
-                "wsync.copy": lambda weights: trainer.wsync("copy", weights),
+            ways: dict[str, Callable[[dict[str, torch.Tensor]], float]] = {
+                **dict.fromkeys(WSYNC, trainer.wsync),
                 "vllm.reload_weights": lambda weights: trainer.reload_from_disk(models[1], weights),
             }
-            measures: dict[str, dict[str, list[float]]] = {way: {"stall_seconds": [], "first_token_seconds": []} for way in ways}
+            measures: dict[str, dict[str, list[float]]] = {way: {what: [] for what in WHAT} for way in ways}
+            undisturbed: list[float] = []
             order = random.Random(17)
             for number in range(arguments.rounds + 1):
                 print(f"round {number} of {arguments.rounds}" if number else "warming up", file=sys.stderr, flush=True)
                 for way in order.sample(list(ways), len(ways)):
-                    if way.startswith("wsync"):
-                        trainer.attach({"wsync.map": "map_then_install", "wsync.copy": "copy"}[way])
+                    trainer.attach(way)
                     weights = trainer.next()
-                    with flight.Load(server.url, threads=2, tokens=100, rounds=1) as load:
-                        load.wait_for_tokens(2)
+                    with flight.Streams(server.url, count=STREAMS, tokens=TOKENS) as streams:
+                        streams.wait_for_tokens(5)
+                        if way == "vllm.reload_weights" and number:
+                            began = time.monotonic()
+                            streams.wait_for_tokens(25)
+                            undisturbed.append(streams.longest_gap(began, time.monotonic()))
                         began = time.monotonic()
                         stalled = ways[way](weights)
+                        ended = time.monotonic()
                         flight.generate(server.url, [5, 6, 7], 1)
                         first = time.monotonic() - began
+                        gap = streams.longest_gap(began, ended)
                     if number:
-                        measures[way]["stall_seconds"].append(stalled)
-                        measures[way]["first_token_seconds"].append(first)
+                        for what, seconds in zip(WHAT, (stalled, gap, first), strict=True):
+                            measures[way][what].append(seconds)
         finally:
             server.close()
     import vllm
@@ -120,11 +138,15 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "model": {"name": "the shape of SmolLM2-135M, random weights", "bytes": nbytes},
         "rounds": arguments.rounds,
         "measures": measures,
-        "ratios": {
-            way: statistics.median(a / b for a, b in zip(measures["vllm.reload_weights"]["stall_seconds"], measures[way]["stall_seconds"], strict=True))
-            for way in measures
-        },
+        "undisturbed_gap_seconds": undisturbed,
+        "ratios": {way: ratio(measures, way, "stall_seconds") for way in measures},
+        "gap_ratios": {way: ratio(measures, way, "longest_gap_seconds") for way in measures},
     }
+
+
+def ratio(measures: dict[str, dict[str, list[float]]], way: str, what: str) -> float:
+    """The median, over the rounds, of what reload_weights needed by what this way did."""
+    return statistics.median(a / b for a, b in zip(measures["vllm.reload_weights"][what], measures[way][what], strict=True))
 
 
 def main() -> int:
@@ -134,10 +156,11 @@ def main() -> int:
     arguments = parser.parse_args()
     document = measure(arguments)
     arguments.output.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"{'way':22} {'stall, median s':>16} {'first token, s':>15} {'less stall than reload_weights':>32}")
+    print(f"{'way':22} {'stall, median s':>16} {'longest gap, s':>15} {'first token, s':>15} {'less stall than reload_weights':>32} {'shorter gap':>12}")
     for way, measured in document["measures"].items():
-        stall, first = (statistics.median(measured[what]) for what in ("stall_seconds", "first_token_seconds"))
-        print(f"{way:22} {stall:16.3f} {first:15.3f} {document['ratios'][way]:31.1f}x")
+        stall, gap, first = (statistics.median(measured[what]) for what in WHAT)
+        print(f"{way:22} {stall:16.3f} {gap:15.3f} {first:15.3f} {document['ratios'][way]:31.1f}x {document['gap_ratios'][way]:11.1f}x")
+    print(f"{'no update':22} {'':16} {statistics.median(document['undisturbed_gap_seconds']):15.3f}")
     return 0
 
 
