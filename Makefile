@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 CMAKE_QUIET = > /dev/null
 
-.PHONY: help deps build demo demo-grpo test check bench bench-bars bench-peers fuzz asan tsan test-python test-python-asan wheel test-engines test-engines-matrix bench-stall gpu-check docs clean
+.PHONY: help deps build demo demo-grpo test check bench bench-bars bench-peers fuzz asan tsan test-python test-python-asan wheel test-engines test-engines-matrix bench-stall bench-refit gpu-check docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -86,6 +86,11 @@ bench-stall: deps ## how long a real vLLM stands still for new weights, beside i
 	@scripts/engine_env.sh wheel
 	@scripts/engine_env.sh build/engines/requirements python/engine_tests/requirements.txt
 	@build/engines/requirements/bin/python bench/engines/stall.py $(STALL)
+
+bench-refit: deps ## an FSDP trainer's weights to one receiver, beside gloo and torch.distributed.checkpoint; REFIT="--rounds 3" and other options
+	@scripts/engine_env.sh wheel
+	@scripts/engine_env.sh build/engines/refit bench/refit/requirements.txt
+	@build/engines/refit/bin/python bench/refit/run.py $(REFIT)
 
 gpu-check: build ## the tests that need a GPU; fails where none ran
 	@ctest --preset release -L gpu --no-tests=error

@@ -38,12 +38,16 @@ class Partner:
         self.close()
 
     def ask(self, do, **more):
+        self.tell(do, **more)
+        return self.receive()
+
+    def tell(self, do, **more):
+        """The half of ask() before the answer, so that several partners can work at once."""
         try:
             self.process.stdin.write(json.dumps({"do": do, **more}).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise Refused(f"{self.name} ended before it could be asked to {do}") from None
-        return self.receive()
 
     def receive(self):
         answer = json.loads(self.read_line())

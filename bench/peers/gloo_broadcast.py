@@ -14,28 +14,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from conversation import Answers
+from tcp_sockets import connections
 from weights import Weights
 
 BUCKET = 64 << 20
-
-
-def connections():
-    """{descriptor: a second handle} of this process's connected TCP sockets."""
-    found = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            handle = socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue
-        try:
-            handle.getpeername()
-            if handle.family in (socket.AF_INET, socket.AF_INET6) and handle.type == socket.SOCK_STREAM:
-                found[int(name)] = handle
-                continue
-        except OSError:
-            pass
-        handle.close()
-    return found
 
 
 def congestion_control(handle):
