@@ -11,6 +11,7 @@ from .._error import Error
 from .._session import Session
 from .._wsync import Version
 from ..torch import StreamPublisher, dtype_name
+from ..torch._stream import Specs
 from ._client import Client
 from ._push import PushReport, push
 
@@ -36,6 +37,7 @@ class TrainerEngine(base.TrainerWeightTransferEngine):
 
     def __init__(self, *, info: TrainerInit, client: Client, source: Any, session: Session | None, publisher: StreamPublisher | None) -> None:
         super().__init__(client=client, source=source, is_sender=info.rank == 0)
+        self.rank = info.rank  # from 0.33 on vLLM's own engines have it
         self.session = session
         self.publisher = publisher
         self.step = 0
@@ -46,8 +48,7 @@ class TrainerEngine(base.TrainerWeightTransferEngine):
     def trainer_init(cls, init_info: TrainerInit, *, client: Client, source: Any = None) -> Self:
         if source is None:
             raise Error("invalid_argument", "the backend wsync needs source=: a WeightSource, such as ModuleSource(module)")
-        metadata = source.metadata
-        specs = [(one.name, dtype_name(one.dtype), tuple(one.shape)) for one in (metadata() if callable(metadata) else metadata)]
+        specs = _specs_of(source)
         if init_info.rank != 0:
             return cls(info=init_info, client=client, source=source, session=None, publisher=None)
         session = Session.open(init_info.control, socket_directory=init_info.socket_directory, tcp_host=init_info.tcp_host)
@@ -74,3 +75,15 @@ class TrainerEngine(base.TrainerWeightTransferEngine):
         if self.session is not None:
             self.session.close()
         self.publisher = self.session = None
+
+
+def _specs_of(source: Any) -> Specs:
+    """What it will yield. From vLLM 0.33 on `metadata` is a property, and says which ranks have a tensor (`owners`; None: all)."""
+    if hasattr(source, "implements_iter_full") and not source.implements_iter_full():
+        raise Error("unsupported", f"{type(source).__name__} has no iter_full, and whole tensors are published: use wsync.torch.publisher")
+    metadata = source.metadata() if callable(source.metadata) else source.metadata
+    for one in metadata:
+        owners = getattr(one, "owners", None)
+        if owners is not None and 0 not in owners:
+            raise Error("unsupported", f"only ranks {list(owners)} have {one.name}, and rank 0 publishes: use wsync.torch.publisher")
+    return [(one.name, dtype_name(one.dtype), tuple(one.shape)) for one in metadata]
