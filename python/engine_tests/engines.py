@@ -141,9 +141,11 @@ def attach(client: Any, folder: Path, **more: Any) -> None:
 
 
 def detach(llm: Any) -> None:
-    """Ends what a test left open; before 0.32 vLLM has no call for it, and the next attach() does."""
+    """Ends what a test left open; before 0.32 vLLM calls that itself, when the worker ends."""
     if hasattr(llm, "shutdown_weight_transfer_engine"):
         llm.shutdown_weight_transfer_engine()
+    else:
+        worker_engine(llm).shutdown()
 
 
 def restore(models: Models, client: Any, folder: Path) -> None:
