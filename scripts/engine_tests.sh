@@ -15,10 +15,16 @@ scripts/engine_env.sh wheel
 status=0
 for suite in "$@"; do
     line=$(grep "^$suite " "$suites") || { echo "engine_tests.sh: $suites has no suite $suite" >&2; exit 2; }
-    requirements=$(echo "$line" | tr -s ' ' | cut -d' ' -f2)
+    pins=$(echo "$line" | tr -s ' ' | cut -d' ' -f2)
+    requirements=${pins%+*} base=${pins#"$requirements"}
     tests=$(echo "$line" | tr -s ' ' | cut -d' ' -f3-)
-    environment=build/engines/$(basename "$requirements" .txt)
-    scripts/engine_env.sh "$environment" "python/engine_tests/$requirements"
+    environment=build/engines/${requirements%.txt}
+    if [ -n "$base" ]; then
+        base=${base#+}
+        scripts/engine_env.sh "build/engines/${base%.txt}" "python/engine_tests/$base"
+        base=build/engines/${base%.txt}
+    fi
+    scripts/engine_env.sh "$environment" "python/engine_tests/$requirements" $base
     began=$(date +%s)
     (cd python/engine_tests && exec "$root/$environment/bin/python" -m pytest -q -p no:warnings --durations=5 --junitxml "$root/build/engine-tests-$suite.xml" $tests) || status=1
     echo "engine_tests.sh: $suite took $(($(date +%s) - began)) s"

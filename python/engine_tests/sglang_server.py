@@ -1,6 +1,7 @@
-"""A small HTTP server with SGLang's rules for weight updates (0.5.23): sessions, pause, flush, version. Its workers are torch modules.
+"""A small HTTP server with SGLang's rules for weight updates (0.5.23): sessions, pause, flush, version.
 
-Started in a test's process, in threads. `sessions=False` has the rules of releases before begin_weight_update.
+Started in a test's process, in threads. Its workers are torch modules there, `sessions=False` with the rules of releases before begin_weight_update;
+or processes with SGLang's own classes, whose rules for sessions, unpickling and loaders are then the real ones (OwnClasses).
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ import base64
 import importlib
 import io
 import json
+import multiprocessing
 import pickle
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 ALLOWED = {("torch", "ByteTensor"), ("torch", "tensor")}  # of what SGLang lets be unpickled, what an order needs
@@ -113,6 +117,68 @@ class Server:
 
     def on_update_weight_version(self, body: dict[str, Any]) -> None:
         self.version = body["new_version"]
+
+
+class Rank:
+    """A process with SGLang's own classes (sglang_worker.py). `tensors` and `stumble_at` are its model's."""
+
+    def __init__(self, number: int, ranks: int, meeting: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+        import sglang_worker
+
+        context = multiprocessing.get_context("spawn")
+        self._orders, theirs = context.Pipe()
+        self.process = context.Process(target=sglang_worker.serve, args=(number, ranks, str(meeting), shapes, theirs), daemon=True)
+        self.process.start()
+        theirs.close()  # so that its end is heard here
+
+    def send(self, method: str, fields: Any = None) -> None:
+        self._orders.send((method, fields))
+
+    def answer(self) -> Any:
+        return self._orders.recv()
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        self.send("tensors")
+        return safetensors.torch.load(self.answer())
+
+    @property
+    def stumble_at(self) -> str:
+        raise AttributeError("only set")
+
+    @stumble_at.setter
+    def stumble_at(self, name: str) -> None:
+        self.send("stumble", name)
+
+    def end(self) -> None:
+        self._orders.send(None)
+        self.process.join(30)
+
+
+class OwnClasses(Server):
+    """What a scheduler of SGLang's decides is decided by SGLang's own classes, in each rank; the other rules are those above."""
+
+    models: list[Rank]  # type: ignore[assignment]
+
+    def on_begin_weight_update(self, body: dict[str, Any]) -> str | None:
+        return self._on_all("begin_weight_update", body)
+
+    def on_end_weight_update(self, body: dict[str, Any]) -> str | None:
+        return self._on_all("end_weight_update", body)
+
+    def on_update_weights_from_tensor(self, body: dict[str, Any]) -> str | None:
+        payloads = [base64.b64decode(one, validate=True) for one in body["serialized_named_tensors"]]
+        return self._on_all("update_weights_from_tensor", {**body, "serialized_named_tensors": payloads})
+
+    def _on_all(self, method: str, fields: dict[str, Any]) -> str | None:
+        try:
+            for rank in self.models:
+                rank.send(method, fields)
+            answers = [rank.answer() for rank in self.models]
+        except (EOFError, OSError):
+            self.ended = True
+            raise
+        return next((message for success, message in answers if not success), None)
 
 
 class _Handler(BaseHTTPRequestHandler):
