@@ -16,6 +16,6 @@ for version in "$@"; do
     scripts/engine_env.sh "$environment" "python/engine_tests/matrix/vllm-$version.txt" "$base"
     echo "vLLM $version"
     (cd python/engine_tests && exec "$root/$environment/bin/python" -m pytest -q -p no:warnings --junitxml "$root/build/engine-matrix-$version.xml" \
-        test_vllm.py test_vllm_rollback.py test_vllm_faults.py) || status=1
+        test_vllm_sources.py test_vllm.py test_vllm_rollback.py test_vllm_faults.py) || status=1
 done
 exit "$status"
