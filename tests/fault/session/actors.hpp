@@ -87,7 +87,7 @@ void die_after(std::chrono::microseconds delay);
 // The same, once it is `wanted` (null: once it does not change any more), or when all patience has ended: what is retired goes behind
 // the trainer's back.
 [[nodiscard]] Json files_settled(const Place& place, const Json& wanted);
-// What /dev/shm has of wsync's (there must be nothing), without the folders of tests.
+// What /dev/shm has of wsync's, without the folders of tests: no more than before, whatever was done.
 [[nodiscard]] std::vector<std::string> shared_names();
 
 }  // namespace wsync::testing
