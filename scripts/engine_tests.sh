@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests wsync with real engines: scripts/engine_tests.sh [SUITE...], all of python/engine_tests/suites.txt if none is given.
 # Makes each suite's environment in build/engines (again when its requirements change), installs the package there, and runs pytest.
-# Results in JUnit: build/engine-tests-SUITE.xml. A test that does not run is a failure there.
+# Results in JUnit: build/engine-tests-SUITE.xml. A test that does not run is a failure there, and so is a suite that takes 15 minutes.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -26,7 +26,7 @@ for suite in "$@"; do
     fi
     scripts/engine_env.sh "$environment" "python/engine_tests/$requirements" $base
     began=$(date +%s)
-    (cd python/engine_tests && exec "$root/$environment/bin/python" -m pytest -q -p no:warnings --durations=5 --junitxml "$root/build/engine-tests-$suite.xml" $tests) || status=1
+    (cd python/engine_tests && exec timeout --foreground --kill-after 10 900 "$root/$environment/bin/python" -m pytest -q -p no:warnings --durations=5 --junitxml "$root/build/engine-tests-$suite.xml" $tests) || status=1
     echo "engine_tests.sh: $suite took $(($(date +%s) - began)) s"
 done
 exit "$status"
