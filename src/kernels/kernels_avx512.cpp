@@ -27,7 +27,7 @@ inline void stream_four_lines(std::byte* to, const std::byte* from) noexcept {
 
 namespace kernels {
 
-constinit const KernelSet kAvx512Nt = kernel_set<step_stream<stream_four_lines, 4>, end_stream>("avx512_nt", true);
+constinit const KernelSet kAvx512Nt = kernel_set<step_stream<stream_four_lines, 4, 2048>, end_stream, kFineStepBytes>("avx512_nt", true);
 
 }  // namespace kernels
 }  // namespace wsync

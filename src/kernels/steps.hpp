@@ -24,6 +24,9 @@ namespace {
 // Small enough for any L2, and large enough that the change between copying and hashing costs nothing (measured: 32 to
 // 128 KiB are alike, 1 MiB loses a third).
 constexpr std::size_t kStepBytes = 64 * 1024;
+// One block of XXH3: the processor still fetches what the copy asked for ahead while it hashes (docs/memory.md).
+constexpr std::size_t kFineStepBytes = 1024;
+constexpr std::size_t kLine = 64;
 
 using CopyStep = void (*)(std::byte* to, const std::byte* from, std::size_t bytes) noexcept;
 using CopyEnd = void (*)() noexcept;
@@ -39,41 +42,60 @@ inline Digest canonical(XXH128_hash_t hash) noexcept {
 
 inline Digest digest_flat(const std::byte* from, std::size_t bytes) noexcept { return canonical(XXH3_128bits(from, bytes)); }
 
+inline void step_memcpy(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
+// How far it is to the next line.
+inline std::size_t to_line(const std::byte* address) noexcept { return (kLine - reinterpret_cast<std::uintptr_t>(address) % kLine) % kLine; }
+
 // Copies and digests one stretch. Copy first: it brings the step into L2, and what changes after the copy read it is
 // hashed as changed, so that a torn read shows as a mismatch.
-template <CopyStep kCopy>
+template <CopyStep kCopy, std::size_t kStep>
 void copy_and_update(XXH3_state_t& state, std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    if (bytes < kernels::kMinStreamBytes) {
+        step_memcpy(to, from, bytes);
+        XXH3_128bits_update(&state, from, bytes);
+        return;
+    }
+    auto most = kStep + to_line(to);  // the steps that follow begin with a line of the target
     while (bytes > 0) {
-        auto step = bytes < kStepBytes ? bytes : kStepBytes;
+        const auto step = bytes < most ? bytes : most;
         kCopy(to, from, step);
         XXH3_128bits_update(&state, from, step);
         to += step;
         from += step;
         bytes -= step;
+        most = kStep;
     }
 }
 
 template <CopyStep kCopy, CopyEnd kEnd>
 void copy_flat(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+    if (bytes < kernels::kMinStreamBytes) return step_memcpy(to, from, bytes);
     kCopy(to, from, bytes);
     kEnd();
 }
 
-template <CopyStep kCopy, CopyEnd kEnd>
+template <CopyStep kCopy, CopyEnd kEnd, std::size_t kStep>
 Digest copy_digest_flat(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-    if (bytes <= kStepBytes) {
+    if (bytes < kernels::kMinStreamBytes) {
+        step_memcpy(to, from, bytes);
+        return digest_flat(from, bytes);
+    }
+    if (bytes <= kStep) {
         kCopy(to, from, bytes);
         kEnd();
         return digest_flat(from, bytes);
     }
     XXH3_state_t state;
     XXH3_128bits_reset(&state);
-    copy_and_update<kCopy>(state, to, from, bytes);
+    copy_and_update<kCopy, kStep>(state, to, from, bytes);
     kEnd();
     return canonical(XXH3_128bits_digest(&state));
 }
 
-template <CopyStep kCopy, CopyEnd kEnd>
+template <CopyStep kCopy, CopyEnd kEnd, std::size_t kStep>
 Digest rows_digest(const StridedRows& rows) noexcept {
     XXH3_state_t state;
     XXH3_128bits_reset(&state);
@@ -82,7 +104,7 @@ Digest rows_digest(const StridedRows& rows) noexcept {
         if (rows.to == nullptr) {
             XXH3_128bits_update(&state, from, rows.row_bytes);
         } else {
-            copy_and_update<kCopy>(state, rows.to + row * rows.to_stride, from, rows.row_bytes);
+            copy_and_update<kCopy, kStep>(state, rows.to + row * rows.to_stride, from, rows.row_bytes);
         }
     }
     kEnd();
@@ -114,15 +136,11 @@ inline Digest bf16_digest(std::byte* to, const std::byte* from, std::size_t valu
     return canonical(XXH3_128bits_digest(&state));
 }
 
-template <CopyStep kCopy, CopyEnd kEnd>
+template <CopyStep kCopy, CopyEnd kEnd, std::size_t kStep = kStepBytes>
 constexpr KernelSet kernel_set(std::string_view name, bool streams = false) noexcept {
-    return {name, copy_flat<kCopy, kEnd>, copy_digest_flat<kCopy, kEnd>, digest_flat, rows_digest<kCopy, kEnd>, bf16_digest, streams};
+    return {name, copy_flat<kCopy, kEnd>, copy_digest_flat<kCopy, kEnd, kStep>, digest_flat, rows_digest<kCopy, kEnd, kStep>, bf16_digest, streams};
 }
 
-// The copies that need no wide unit.
-inline void step_memcpy(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-    if (bytes > 0) std::memcpy(to, from, bytes);
-}
 inline void end_nothing() noexcept {}
 
 #if defined(__x86_64__)
@@ -130,15 +148,13 @@ inline void step_movsb(std::byte* to, const std::byte* from, std::size_t bytes) 
     asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
 }
 
-// Past the caches: `kStream` moves kLines lines into aligned ones that are not read first; the ends go the usual way.
-constexpr std::size_t kLine = 64;
-constexpr std::size_t kAhead = 1024;  // prefetch distance
+// Past the caches: `kStream` moves kLines lines into aligned ones that are not read first; the ends go the usual way. Fetched are
+// bytes kAhead from here.
 using StreamLines = void (*)(std::byte* to, const std::byte* from) noexcept;
 
-template <StreamLines kStream, std::size_t kLines>
+template <StreamLines kStream, std::size_t kLines, std::size_t kAhead>
 void step_stream(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-    if (bytes < kernels::kMinStreamBytes) return step_memcpy(to, from, bytes);
-    const auto head = (kLine - reinterpret_cast<std::uintptr_t>(to) % kLine) % kLine;
+    const auto wanted = to_line(to), head = wanted < bytes ? wanted : bytes;
     step_memcpy(to, from, head);
     to += head;
     from += head;
