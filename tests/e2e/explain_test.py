@@ -5,8 +5,10 @@ Usage: explain_test.py PATH-OF-WSYNC
 
 import glob
 import json
+import os
 import subprocess
 import sys
+import time
 import unittest
 
 WSYNC = ""
@@ -14,6 +16,18 @@ WSYNC = ""
 
 def run(*arguments):
     return subprocess.run([WSYNC, "explain", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100)
+
+
+def folders(what):
+    return set(glob.glob(f"/tmp/wsync-{what}-*"))
+
+
+def those_that_stay(found):
+    """Folders of other tests, which run beside this one, go when those end."""
+    end = time.monotonic() + 60
+    while (found := {path for path in found if os.path.exists(path)}) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
 
 
 class Case(unittest.TestCase):
@@ -88,9 +102,9 @@ class Ipc(Case):
             self.assertIn(words, text)
 
     def test_nothing_stays_behind(self):
-        before = set(glob.glob("/tmp/wsync-ipc-*"))
+        before = folders("ipc")
         self.good("ipc", "--model", "0.001GB", "--opens", "1", "--copies", "1")
-        self.assertEqual(set(glob.glob("/tmp/wsync-ipc-*")) - before, set())
+        self.assertEqual(those_that_stay(folders("ipc") - before), set())
 
 
 class Fsdp(Case):
@@ -151,9 +165,9 @@ class Fsdp(Case):
             self.assertIn(words, text)
 
     def test_nothing_stays_behind(self):
-        before = set(glob.glob("/tmp/wsync-fsdp-*"))
+        before = folders("fsdp")
         self.good("fsdp", "--model", "2x64KiB", "--ranks", "2", "--late", "0", "--hold", "0")
-        self.assertEqual(set(glob.glob("/tmp/wsync-fsdp-*")) - before, set())
+        self.assertEqual(those_that_stay(folders("fsdp") - before), set())
 
     def test_bad_use(self):
         self.refused("fsdp", "--ranks", "0", names=["--ranks"])
