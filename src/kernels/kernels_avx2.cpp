@@ -24,7 +24,7 @@ namespace kernels {
 
 constinit const KernelSet kMemcpyAvx2 = kernel_set<step_memcpy, end_nothing>("memcpy_avx2");
 constinit const KernelSet kMovsbAvx2 = kernel_set<step_movsb, end_nothing>("movsb");
-constinit const KernelSet kAvx2Nt = kernel_set<step_stream<stream_two_lines, 2, 1024>, end_stream>("avx2_nt", true);
+constinit const KernelSet kAvx2Nt = kernel_set<step_stream<stream_two_lines, 2, 1024>, end_stream, kFineStepBytes>("avx2_nt", true);
 
 }  // namespace kernels
 }  // namespace wsync
