@@ -1,6 +1,8 @@
 #include "sync/link.hpp"
 #include "sync/link_frames.hpp"
+#include "transport/wire/readiness.hpp"
 
+#include <array>
 #include <cerrno>
 #include <fmt/format.h>
 #include <poll.h>
@@ -43,16 +45,12 @@ Result<std::unique_ptr<Link>> Link::greet(Stream stream, UniqueFd pidfd, std::st
 }
 
 Status Link::wait_readable(Deadline deadline) {
-    while (true) {
-        pollfd polled[2] = {{stream_.fd(), POLLIN, 0}, {pidfd_.get(), POLLIN, 0}};
-        const int n = ::poll(polled, pidfd_ ? 2 : 1, deadline.poll_milliseconds());
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno_error(errno, "waiting for the publisher");
-        // What it said before it died is still worth reading.
-        if (polled[0].revents != 0) return {};
-        if (n > 0) return Error{Code::peer_lost, "the publisher's process died", {}};
-        if (deadline.expired()) return Error{Code::timed_out, "the publisher did not answer in time", {}};
-    }
+    std::array<pollfd, 2> polled{pollfd{stream_.fd(), POLLIN, 0}, pollfd{pidfd_.get(), POLLIN, 0}};
+    WSYNC_TRY(const bool ready, wait_ready(polled, deadline));
+    if (!ready) return Error{Code::timed_out, "the publisher did not answer in time", {}};
+    // What it said before it died is still worth reading.
+    if (polled[0].revents != 0) return {};
+    return Error{Code::peer_lost, "the publisher's process died", {}};
 }
 
 Status Link::take_push(std::span<const std::byte> frame) {
