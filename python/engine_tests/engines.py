@@ -29,6 +29,7 @@ from wsync.vllm import push
 
 PROMPTS = [[(7 * i + 3) % 500 + 3 for i in range(200)], [5, 400, 32, 77, 9]]  # the first: more than four full blocks of the prefix cache
 BLOCK = 32
+BLOCKS = 256  # of KV cache, 8 MiB: enough for all requests that run at once. Without a number vLLM fills 1 GiB for each engine
 
 
 def make_model(folder: Path, seed: int, **changes: Any) -> Path:
@@ -62,7 +63,8 @@ def open_llm(folder: Path, **changes: Any) -> Any:
         str(folder),
         **{
             "enforce_eager": True, "dtype": "bfloat16", "max_model_len": 512, "max_num_seqs": 4, "skip_tokenizer_init": True, "block_size": BLOCK,
-            "enable_prefix_caching": True, "seed": 0, "distributed_executor_backend": "uni", "weight_transfer_config": {"backend": "wsync"}, **changes,
+            "num_gpu_blocks_override": BLOCKS, "enable_prefix_caching": True, "seed": 0, "distributed_executor_backend": "uni",
+            "weight_transfer_config": {"backend": "wsync"}, **changes,
         },
     )  # fmt: skip
     _opened.append(llm)
@@ -191,7 +193,8 @@ class Server:
         command = [
             sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--host", "127.0.0.1", "--port", str(port),
             "--enforce-eager", "--dtype", "bfloat16", "--max-model-len", "512", "--max-num-seqs", "8", "--block-size", str(BLOCK), "--skip-tokenizer-init",
-            "--enable-prefix-caching", "--weight-transfer-config", json.dumps({"backend": "wsync"}), "--middleware", "wsync.vllm.SaltByVersion",
+            "--num-gpu-blocks-override", str(BLOCKS), "--enable-prefix-caching", "--weight-transfer-config", json.dumps({"backend": "wsync"}),
+            "--middleware", "wsync.vllm.SaltByVersion",
             "--enable-scale-out",  # for /inference/v1/generate, whose answers have the versions of their tokens
         ]  # fmt: skip
         self.log = log

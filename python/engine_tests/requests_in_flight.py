@@ -55,27 +55,50 @@ def prompt_of(thread: int, number: int) -> list[int]:
     return [(thread * 31 + number * 17 + j * 7) % 500 + 3 for j in range(40)]
 
 
-class Load:
-    """Threads that ask again and again, each with a prompt of its own, until the `with` block ends; the last answers are waited for."""
+class _Clients:
+    """Threads that each run `_client` with a number of its own until the `with` block ends; it waits for them."""
 
-    def __init__(self, url: str, *, threads: int, tokens: int, rounds: int = 1_000_000) -> None:
+    def __init__(self, url: str, count: int) -> None:
         self.url = url
-        self._tokens = tokens
-        self._rounds = rounds
         self._stop = threading.Event()
-        self._answers: list[Answer] = []
         self._problems: list[BaseException] = []
-        self._before = metric(url, "vllm:generation_tokens_total")
-        self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(threads)]
+        self._threads = [threading.Thread(target=self._run, args=(i,)) for i in range(count)]
 
-    def _ask(self, own: int) -> None:
+    def _client(self, own: int) -> None:
+        raise NotImplementedError
+
+    def _run(self, own: int) -> None:
         try:
-            for i in range(self._rounds):
-                self._answers.append(generate(self.url, prompt_of(own, i), self._tokens))
-                if self._stop.is_set():
-                    return
+            self._client(own)
         except Exception as why:
             self._problems.append(why)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Load(_Clients):
+    """Clients that ask again and again, each time with another prompt; the last answers are waited for."""
+
+    def __init__(self, url: str, *, threads: int, tokens: int, rounds: int = 1_000_000) -> None:
+        super().__init__(url, threads)
+        self._tokens = tokens
+        self._rounds = rounds
+        self._answers: list[Answer] = []
+        self._before = metric(url, "vllm:generation_tokens_total")
+
+    def _client(self, own: int) -> None:
+        for i in range(self._rounds):
+            self._answers.append(generate(self.url, prompt_of(own, i), self._tokens))
+            if self._stop.is_set():
+                return
 
     def wait_for_tokens(self, count: int) -> None:
         """Until the server has made so many tokens since this was made."""
@@ -89,39 +112,23 @@ class Load:
             raise self._problems[0]
         return self._answers
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
-class Streams:
-    """Clients to whom tokens come as they are made, one request each, until the `with` block ends."""
+class Streams(_Clients):
+    """Clients to whom tokens come as they are made, one request each."""
 
     def __init__(self, url: str, *, count: int, tokens: int) -> None:
-        self.url = url
+        super().__init__(url, count)
         self._tokens = tokens
-        self._stop = threading.Event()
         self._arrivals: list[list[float]] = [[] for _ in range(count)]
-        self._problems: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._read, args=(i,)) for i in range(count)]
 
-    def _read(self, own: int) -> None:
-        try:
-            with _ask_for(self.url, prompt_of(own, 0), self._tokens, stream=True) as answer:
-                for line in answer:
-                    if line.startswith(b"data: {"):
-                        assert b'"error"' not in line, line
-                        self._arrivals[own].append(time.monotonic())
-                    if self._stop.is_set():
-                        return
-        except Exception as why:
-            self._problems.append(why)
+    def _client(self, own: int) -> None:
+        with _ask_for(self.url, prompt_of(own, 0), self._tokens, stream=True) as answer:
+            for line in answer:
+                if line.startswith(b"data: {"):
+                    assert b'"error"' not in line, line
+                    self._arrivals[own].append(time.monotonic())
+                if self._stop.is_set():
+                    return
 
     def wait_for_tokens(self, count: int) -> None:
         """Until every client has so many."""
@@ -138,13 +145,3 @@ class Streams:
             time.sleep(0.002)
         assert all(times[0] < since for times in self._arrivals), "a stream that began late"
         return max(b - a for times in self._arrivals for a, b in zip(times, times[1:], strict=False) if b > since and a < until)
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()

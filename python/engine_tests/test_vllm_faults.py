@@ -151,10 +151,11 @@ def test_a_failure_after_the_loader_began_marks_the_replica_until_a_whole_versio
 
 
 TRAINER = """
-import sys, time
-import engines, pathlib, wsync
+import sys
+from safetensors.torch import load_file
+import wsync
 control, model, what = sys.argv[1:]
-weights = engines.weights_of(pathlib.Path(model))
+weights = load_file(f"{model}/model.safetensors")
 session = wsync.Session.open(f"dir:{control}", socket_directory=f"{control}/sockets")
 options = {"version_directory": f"{control}/small"} if what == "to a full disk" else {}
 try:
@@ -197,7 +198,7 @@ def check_old_serves_and_another_trainer_takes_over(models: Models, client: engi
 def test_a_killed_trainer(models: Models, client: engines.JsonClient, folder: Path, session: wsync.Session, when: str) -> None:
     with start_trainer(folder, models.b, "half" if when == "before it published" else "whole") as trainer:
         label = line_of(trainer)
-        attach(client, folder, deadline=5, use="copy", transports=["tcp"])
+        attach(client, folder, deadline=3, use="copy", transports=["tcp"])
         if when == "while it is read":
             trainer.send_signal(signal.SIGSTOP)  # its bytes stop coming
             threading.Timer(1.5, trainer.kill).start()

@@ -184,15 +184,16 @@ def test_a_version_that_does_not_fit_leaves_the_server_serving(served: Served, f
 
 TRAINER = """
 import sys
-import engines, pathlib, wsync
+from safetensors.torch import load_file
+import wsync
 from wsync.vllm import HTTPClient
 control, model, url, how = sys.argv[1:]
-weights = engines.weights_of(pathlib.Path(model))
+weights = load_file(f"{model}/model.safetensors")
 session = wsync.Session.open(f"dir:{control}", socket_directory=f"{control}/sockets")
 publisher = session.publisher("policy", source=weights, lease_seconds=1)
 label = publisher.publish_from(weights, step=1).label
 client = HTTPClient(url)
-engines.attach(client, pathlib.Path(control))
+client.init_weight_transfer_engine({"control": f"dir:{control}", "socket_directory": f"{control}/sockets", "deadline": 20})
 client.start_weight_update()
 client.update_weights({"version": label, "stage_only": True})
 client.pause()
