@@ -84,8 +84,8 @@ def answers(folder: Path, call: str) -> list[Answer]:
 
 
 def answers_folder(control: str) -> Path:
-    """Beside the control folder, so that who sees the one sees the other."""
+    """In the control folder: who sees that sees the answers."""
     kind, _, path = control.partition(":")
     if kind != "dir":
         raise Error("unsupported", f'control is "{control}": SGLang\'s workers are other processes, give "dir:FOLDER"')
-    return Path(path).with_name(Path(path).name + ".sglang")
+    return Path(path) / "answers"
