@@ -15,7 +15,7 @@ import wsync
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Short, for Unix sockets."""
-    path = Path(tempfile.mkdtemp(prefix="wsync-"))
+    path = Path(tempfile.mkdtemp(prefix="wsync-test-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

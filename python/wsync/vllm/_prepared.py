@@ -55,8 +55,6 @@ def prepare(
 ) -> Prepared:  # fmt: skip
     """Loads `given`, which the rehearsal found whole, into a twin of the model, and processes each layer for its kernels as vLLM does.
     Nothing of the model's is touched. `go_on` is called between tensors and layers; it raises when this is to be given up."""
-    from vllm.model_executor.layers.attention import is_deferred_attention_layer
-
     methods = dict(_methods(model))
     device = next((one.device for one in model.parameters()), torch.device("cpu"))
     with torch.no_grad():
@@ -67,7 +65,7 @@ def prepare(
                 go_on()
                 methods[name].process_weights_after_loading(layer)
         prepared = _difference(model, twin, rehearsal, copying)
-    prepared.attention = [(layer, model_config.dtype) for layer in model.modules() if is_deferred_attention_layer(layer)]
+    prepared.attention = [(layer, model_config.dtype) for layer in model.modules() if _processed_last(layer)]
     if device.type != "cpu":
         torch.accelerator.synchronize()
     return prepared
@@ -77,6 +75,18 @@ def _in_order(names: Iterable[str], given: Mapping[str, torch.Tensor], go_on: Ca
     for name in names:
         go_on()
         yield name, given[name]
+
+
+def _processed_last(layer: torch.nn.Module) -> bool:
+    """An attention layer that vLLM processes when all weights are there. vLLM says which from 0.28 on; before, it had this in place."""
+    from vllm.model_executor.layers import attention
+
+    says = getattr(attention, "is_deferred_attention_layer", None)
+    if says is not None:
+        return bool(says(layer))
+    from vllm.model_executor.layers.attention_layer_base import AttentionLayerBase
+
+    return isinstance(layer, (AttentionLayerBase, attention.MMEncoderAttention)) and hasattr(layer, "process_weights_after_loading")
 
 
 def _methods(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
