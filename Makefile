@@ -85,7 +85,8 @@ test-engines-matrix: deps ## wsync in each vLLM that docs/vllm.md lists; VERSION
 bench-stall: deps ## how long a real vLLM stands still for new weights, beside its own reload; STALL="--rounds 3" and other options
 	@scripts/engine_env.sh wheel
 	@scripts/engine_env.sh build/engines/requirements python/engine_tests/requirements.txt
-	@build/engines/requirements/bin/python bench/engines/stall.py $(STALL)
+	@scripts/engine_env.sh build/engines/stall bench/engines/requirements.txt build/engines/requirements
+	@build/engines/stall/bin/python bench/engines/stall.py $(STALL)
 
 bench-refit: deps ## an FSDP trainer's weights to one receiver, beside gloo and torch.distributed.checkpoint; REFIT="--rounds 3" and other options
 	@scripts/engine_env.sh wheel

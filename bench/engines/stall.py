@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How long an engine stands still for new weights: a real vLLM server of SmolLM2-135M's shape, wsync beside vLLM's own reload from disk.
+"""How long an engine stands still for new weights: a real vLLM server of SmolLM2-135M's shape, wsync beside vLLM's own reload from disk and verl's way through shared memory.
 
     make bench-stall                                    table on the screen, JSON in wsync-stall.json
     stall.py --rounds 3 --output FILE
@@ -31,6 +31,7 @@ import engines
 import provenance
 import requests_in_flight as flight
 import torch
+import verl_shm
 
 import wsync
 from wsync.vllm import HTTPClient, push
@@ -89,19 +90,35 @@ class Trainer:
         self.client.resume()
         return time.monotonic() - began
 
+    def verl(self, weights: dict[str, torch.Tensor]) -> float:
+        """As verl gives them to an engine on its own host: a bucket in shared memory, loaded into the live model."""
+        began = time.monotonic()
+        self.client.pause()
+        verl_shm.send(weights, lambda: self.client.call("collective_rpc", {"method": "update_weights_from_ipc", "kwargs": {"use_shm": True}}))
+        self.client.resume()
+        return time.monotonic() - began
+
+    def verl_can(self) -> bool:
+        return all(one["results"] == ["False"] for one in self.client.call("collective_rpc", {"method": "packs"}))
+
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="wsync-") as name:
         folder = Path(name)
         models = [engines.make_model(folder / str(seed), seed, **SHAPE) for seed in (1, 2)]
         nbytes = sum(tensor.nbytes for tensor in engines.weights_of(models[0]).values())
-        server = engines.Server(models[0], folder / "server.log")
+        environment = verl_shm.say_version(folder / "verl")
+        server = engines.Server(models[0], folder / "server.log", "--worker-extension-cls", verl_shm.EXTENSION, environment=environment)
         try:
             trainer = Trainer(folder, server, models)
             ways: dict[str, Callable[[dict[str, torch.Tensor]], float]] = {
                 **dict.fromkeys(WSYNC, trainer.wsync),
                 "vllm.reload_weights": lambda weights: trainer.reload_from_disk(models[1], weights),
             }
+            if trainer.verl_can():
+                ways["verl.shm"] = trainer.verl
+            else:
+                print("verl.shm can't run here: vLLM computes with packed copies of weights on this processor", file=sys.stderr)
             measures: dict[str, dict[str, list[float]]] = {way: {what: [] for what in WHAT} for way in ways}
             undisturbed: list[float] = []
             order = random.Random(17)

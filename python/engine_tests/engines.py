@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -187,7 +188,7 @@ def free_port() -> int:
 class Server:
     """vLLM's own HTTP server on a free port; .url is up when the constructor returns."""
 
-    def __init__(self, folder: Path, log: Path) -> None:
+    def __init__(self, folder: Path, log: Path, *more: str, environment: Mapping[str, str] | None = None) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [
@@ -196,11 +197,12 @@ class Server:
             "--num-gpu-blocks-override", str(BLOCKS), "--enable-prefix-caching", "--weight-transfer-config", json.dumps({"backend": "wsync"}),
             "--middleware", "wsync.vllm.SaltByVersion",
             "--enable-scale-out",  # for /inference/v1/generate, whose answers have the versions of their tokens
+            *more,
         ]  # fmt: skip
         self.log = log
         with log.open("w") as output:
-            environment = {**os.environ, "VLLM_SERVER_DEV_MODE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
+            own = {**os.environ, "VLLM_SERVER_DEV_MODE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "1", **(environment or {})}
+            self.process = subprocess.Popen(command, env=own, stdout=output, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
         deadline = time.monotonic() + 600
         while not self._healthy():
             if self.process.poll() is not None or time.monotonic() > deadline:
