@@ -53,7 +53,7 @@ def receive(folder: str, go: Any) -> None:
 def main() -> None:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
-    with tempfile.TemporaryDirectory(prefix="wsync-") as folder:
+    with tempfile.TemporaryDirectory(prefix="wsync-test-") as folder:
         trainer = context.Process(target=train, args=(folder, theirs))
         trainer.start()
         receive(folder, mine)

@@ -153,7 +153,7 @@ def main():
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=1500, help="damaged files")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="wsync-safetensors-") as name:
+    with tempfile.TemporaryDirectory(prefix="wsync-test-safetensors-") as name:
         folder = Path(name)
         print(f"safetensors {safetensors.__version__} reads {official_reads_ours(arguments.tool, folder)} tensors of wsync's")
         print(f"wsync reads {ours_reads_official(arguments.tool, folder)} tensors of safetensors'")
