@@ -45,7 +45,7 @@ def send(weights: dict[str, torch.Tensor], take: Callable[[], object]) -> None:
     """Sends while `take` makes the worker receive."""
     handle = f"ipc:///tmp/rl-colocate-zmq-{os.getpid()}-replica-0-rank-0.sock"  # as verl's worker finds it
     sender = transfer().BucketedWeightSender(handle, use_shm=True)
-    thread = threading.Thread(target=lambda: asyncio.run(sender.async_send_weights(iter(weights.items()))))
+    thread = threading.Thread(target=lambda: asyncio.run(sender.async_send_weights(iter(weights.items()))), daemon=True)  # waits for ever where `take` fails
     thread.start()
     take()
     thread.join()
