@@ -46,6 +46,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         (void)(*link)->poll();
         if (const auto blob = (*link)->blob(digest, 5s)) require(digest_of(*blob) == digest);
         if (const auto granted = (*link)->hold(2, HoldKind::copy, 5s)) require(granted->hold.kind <= HoldKind::serve);
+        // What was offered with the head is taken without asking.
+        if (const auto granted = (*link)->hold(3, HoldKind::serve, 5s)) require(granted->hold.kind <= HoldKind::serve);
         if (const auto digests = (*link)->digests(1, boxes, 5s)) require(digests->size() == 2);
         (void)(*link)->check(1, round == 0, 5s);
         (*link)->release(1);

@@ -29,6 +29,8 @@ public:
         standing_.insert(hold.id);
         return GrantedHold{hold, {}};
     }
+    std::optional<GrantedHold> offer(std::uint64_t, std::uint64_t) override { return {}; }
+    void claim(std::uint64_t) override {}
     void release(std::uint64_t hold_id) override { standing_.erase(hold_id); }
     Status check(std::uint64_t hold_id) override { return standing_.contains(hold_id) ? Status{} : Status{Error{Code::corrupt, "revoked", {}}}; }
     Result<std::vector<Digest>> digests(std::uint64_t hold_id, std::span<const BoxRequest> boxes) override {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <set>
 
 namespace wsync {
 
@@ -27,7 +28,7 @@ std::string HoldTable::holders(std::uint32_t slab) const {
     for (const auto& [id, granted] : granted_) {
         if (granted.hold.slab != slab) continue;
         if (!text.empty()) text += ", ";
-        text += fmt::format("{} ({} hold on version {})", granted.holder, name_of(granted.hold.kind), granted.hold.number);
+        text += fmt::format("{} ({} hold on version {}{})", granted.holder, name_of(granted.hold.kind), granted.hold.number, granted.offered ? ", offered" : "");
     }
     return text;
 }
@@ -71,8 +72,12 @@ Result<std::uint32_t> HoldTable::begin_write(Deadline deadline, bool revoke) {
                 return Error{Code::timed_out, fmt::format("no slab is free to write: held by {}; wait longer, add a slab, or revoke", holders(i)), {}};
             }
             std::vector<Granted> revoked;
+            std::set<std::uint64_t> losers;
+            for (const auto& [id, granted] : granted_)
+                if (granted.hold.slab == i) losers.insert(granted.connection);
             for (auto it = granted_.begin(); it != granted_.end();) {
-                if (it->second.hold.slab != i) {
+                // What a holder that does not answer was offered goes too: it would cost the trainer the next deadline.
+                if (it->second.hold.slab != i && !(it->second.offered && losers.contains(it->second.connection))) {
                     ++it;
                     continue;
                 }
@@ -117,16 +122,43 @@ Result<Hold> HoldTable::grant(std::uint64_t number, HoldKind kind, std::uint64_t
         return Error{Code::unsupported,
                      "a live publication of one slab can't be served in place: use copy, or give the publisher two slabs", {}};
     }
+    if (const auto slab = readable(number)) return add(number, *slab, kind, connection, std::move(holder), false);
+    return Error{Code::unavailable, fmt::format("version {} can't be read any more: its slab was recycled (newest: {})", number, newest_), {}};
+}
+
+std::optional<std::uint32_t> HoldTable::readable(std::uint64_t number) const {
     for (std::uint32_t i = 0; i < slabs_.size(); ++i) {
         const auto& slab = slabs_[i];
-        if (slab.state != State::published || slab.number != number) continue;
-        const auto generation = slab.generation->load();
-        if (generation % 2 != 0) break;
-        Hold hold{next_hold_++, number, i, generation, kind};
-        granted_[hold.id] = {hold, connection, std::move(holder)};
-        return hold;
+        if (slab.state == State::published && slab.number == number && slab.generation->load() % 2 == 0) return i;
     }
-    return Error{Code::unavailable, fmt::format("version {} can't be read any more: its slab was recycled (newest: {})", number, newest_), {}};
+    return {};
+}
+
+Hold HoldTable::add(std::uint64_t number, std::uint32_t slab, HoldKind kind, std::uint64_t connection, std::string holder, bool offered) {
+    const Hold hold{next_hold_++, number, slab, slabs_[slab].generation->load(), kind};
+    granted_[hold.id] = {hold, connection, std::move(holder), offered};
+    return hold;
+}
+
+std::optional<Hold> HoldTable::offer(std::uint64_t number, std::uint64_t connection) {
+    std::lock_guard lock(mutex_);
+    const auto slab = readable(number);
+    if (!slab) return {};
+    std::set<std::uint32_t> others;
+    std::string holder;
+    for (const auto& [id, granted] : granted_) {
+        if (granted.connection != connection) continue;
+        if (granted.hold.slab == *slab || granted.hold.kind != HoldKind::serve || granted.offered) return {};
+        others.insert(granted.hold.slab);
+        holder = granted.holder;
+    }
+    if (others.empty() || others.size() + 1 != slabs_.size()) return {};
+    return add(number, *slab, HoldKind::serve, connection, std::move(holder), true);
+}
+
+void HoldTable::claim(std::uint64_t hold_id) {
+    std::lock_guard lock(mutex_);
+    if (auto it = granted_.find(hold_id); it != granted_.end()) it->second.offered = false;
 }
 
 void HoldTable::release(std::uint64_t hold_id) {

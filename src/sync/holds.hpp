@@ -4,6 +4,10 @@
 // may be written and even while it may be read. A hold is the right to read one version; it is granted after the
 // generation was compared, before the first byte is read, and counted here, in private memory. Copy holds may be revoked,
 // since the reader rechecks the generation; other holds that are revoked leave their reader poisoned, and it is told so.
+//
+// A receiver that serves in place and holds every other slab is offered the newest version: granted before it asks, so
+// that its switch needs no answer. Whatever the trainer writes next is held by it already, so that an offer that is never
+// claimed keeps nothing back that was not kept back without it.
 // Thread-safe.
 #pragma once
 
@@ -59,6 +63,10 @@ public:
     // Error{unavailable} when the version's slab has been recycled; {unsupported} for a serve
     // hold on a table of one slab.
     [[nodiscard]] Result<Hold> grant(std::uint64_t number, HoldKind kind, std::uint64_t connection, std::string holder);
+    // A serve hold on `number`, of whoever holds all other slabs by claimed serve holds; nothing for others.
+    [[nodiscard]] std::optional<Hold> offer(std::uint64_t number, std::uint64_t connection);
+    // What was offered is in use.
+    void claim(std::uint64_t hold_id);
     void release(std::uint64_t hold_id);
     // Ends every hold of a connection: its peer is gone.
     void release_connection(std::uint64_t connection);
@@ -83,7 +91,10 @@ private:
         Hold hold;
         std::uint64_t connection = 0;
         std::string holder;
+        bool offered = false;      // and not claimed yet
     };
+    [[nodiscard]] std::optional<std::uint32_t> readable(std::uint64_t number) const;
+    Hold add(std::uint64_t number, std::uint32_t slab, HoldKind kind, std::uint64_t connection, std::string holder, bool offered);
     [[nodiscard]] bool held(std::uint32_t slab) const;
     [[nodiscard]] std::string holders(std::uint32_t slab) const;
     [[nodiscard]] std::vector<std::uint32_t> writable() const;

@@ -36,6 +36,9 @@ public:
     virtual ~LinkService() = default;
     [[nodiscard]] virtual Result<std::shared_ptr<const Bytes>> blob(const Digest& digest) = 0;
     [[nodiscard]] virtual Result<GrantedHold> grant(std::uint64_t connection, std::uint64_t number, HoldKind kind, const std::string& holder) = 0;
+    // What the receiver behind the connection is given before it asks, if anything; claimed when it uses that.
+    [[nodiscard]] virtual std::optional<GrantedHold> offer(std::uint64_t connection, std::uint64_t number) = 0;
+    virtual void claim(std::uint64_t hold_id) = 0;
     virtual void release(std::uint64_t hold_id) = 0;
     [[nodiscard]] virtual Status check(std::uint64_t hold_id) = 0;
     [[nodiscard]] virtual Result<std::vector<Digest>> digests(std::uint64_t hold_id, std::span<const BoxRequest> boxes) = 0;
@@ -52,7 +55,7 @@ public:
     // gets. stop() ends those of the endpoints; who lends a stream ends it himself.
     void serve(Stream& stream);
     [[nodiscard]] std::vector<std::string> endpoints() const;
-    // To every link; a link that does not take it at once is dropped: a stalled receiver can't hold up the trainer.
+    // To every link, with what the service offers it; a link that does not take it at once is dropped: a stalled receiver can't hold up the trainer.
     void push_head(const HeadRecord& head);
     void push_revoked(std::uint64_t connection, const Hold& hold);
     void stop();
@@ -74,6 +77,7 @@ public:
                                                              Deadline deadline);
 
     [[nodiscard]] Result<Bytes> blob(const Digest& digest, Deadline deadline);
+    // By an offer that came with the head, without waiting for an answer, where there is one.
     [[nodiscard]] Result<GrantedHold> hold(std::uint64_t number, HoldKind kind, Deadline deadline);
     // Whether the hold still stands; with `release` it ends with the answer.
     [[nodiscard]] Status check(std::uint64_t hold_id, bool release, Deadline deadline);
@@ -97,6 +101,7 @@ private:
     [[nodiscard]] Result<Bytes> call(const Bytes& request, Deadline deadline);
     [[nodiscard]] Status wait_readable(Deadline deadline);
     [[nodiscard]] Status take_push(std::span<const std::byte> frame);
+    void take_head(HeadRecord head, std::optional<GrantedHold> offered);
     [[nodiscard]] Status send(std::span<const std::byte> frame, Deadline deadline);
 
     Stream stream_;
@@ -104,6 +109,8 @@ private:
     UniqueFd pidfd_;
     std::string endpoint_;
     std::optional<HeadRecord> head_;
+    std::optional<GrantedHold> offered_;  // on head_, not taken
+    std::atomic<std::uint64_t> claimed_{0};  // an offer that was taken; said with the next release, which is when it matters
     std::set<std::uint64_t> revoked_;
 };
 

@@ -57,10 +57,21 @@ Status Link::take_push(std::span<const std::byte> frame) {
     WSYNC_TRY(auto push, link::decode_push(frame));
     if (const auto* revoked = std::get_if<link::Revoked>(&push)) {
         revoked_.insert(revoked->hold);
-    } else if (auto& head = std::get<HeadRecord>(push); !head_ || head.version.newer_than(head_->version)) {
-        head_ = std::move(head);
+        if (offered_ && offered_->hold.id == revoked->hold) offered_.reset();
+    } else if (auto* offer = std::get_if<link::Offer>(&push)) {
+        take_head(std::move(offer->head), std::move(offer->granted));
+    } else {
+        take_head(std::move(std::get<HeadRecord>(push)), {});
     }
     return {};
+}
+
+void Link::take_head(HeadRecord head, std::optional<GrantedHold> offered) {
+    const bool news = !head_ || head.version.newer_than(head_->version);
+    // One offer at a time, on the newest version: what is passed over is given back.
+    const auto unused = news ? std::exchange(offered_, std::move(offered)) : std::move(offered);
+    if (unused) release(unused->hold.id);
+    if (news) head_ = std::move(head);
 }
 
 Status Link::send(std::span<const std::byte> frame, Deadline deadline) {
@@ -110,6 +121,13 @@ Result<Bytes> Link::blob(const Digest& digest, Deadline deadline) {
 }
 
 Result<GrantedHold> Link::hold(std::uint64_t number, HoldKind kind, Deadline deadline) {
+    if (offered_ && kind == HoldKind::serve) {
+        WSYNC_TRY_VOID(poll());  // it may have been taken away
+        if (offered_ && offered_->hold.number == number && offered_->hold.kind == kind) {
+            claimed_ = offered_->hold.id;
+            return *std::exchange(offered_, std::nullopt);
+        }
+    }
     WSYNC_TRY(auto frame, call(link::encode(link::HoldRequest{number, kind}), deadline));
     WSYNC_TRY(auto payload, link::decode_reply(frame));
     return link::decode_granted_hold(payload);
@@ -124,6 +142,7 @@ Status Link::check(std::uint64_t hold_id, bool release, Deadline deadline) {
 
 void Link::release(std::uint64_t hold_id) {
     // A failure means that the link is broken, and a broken link has released its holds.
+    if (const auto claimed = claimed_.exchange(0); claimed != 0) (void)send(link::encode(link::ClaimRequest{claimed}), std::chrono::seconds(1));
     (void)send(link::encode(link::ReleaseRequest{hold_id}), std::chrono::seconds(1));
 }
 

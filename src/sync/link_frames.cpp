@@ -52,6 +52,7 @@ struct Encoder {
     }
     Bytes operator()(const CheckRequest& request) const { return begin(Type::check).u64(request.hold).u8(request.release ? 1 : 0).take(); }
     Bytes operator()(const ReleaseRequest& request) const { return begin(Type::release).u64(request.hold).take(); }
+    Bytes operator()(const ClaimRequest& request) const { return begin(Type::claim).u64(request.hold).take(); }
     Bytes operator()(const DigestsRequest& request) const {
         auto out = begin(Type::digests);
         out.u64(request.hold).u32(static_cast<std::uint32_t>(request.boxes.size()));
@@ -59,6 +60,9 @@ struct Encoder {
         return out.take();
     }
     Bytes operator()(const HeadRecord& head) const { return begin(Type::head).blob(wsync::encode(head)).take(); }
+    Bytes operator()(const Offer& offer) const {
+        return begin(Type::offer).blob(wsync::encode(offer.head)).raw(link::encode(offer.granted)).take();
+    }
     Bytes operator()(const Revoked& revoked) const { return begin(Type::revoked).u64(revoked.hold).take(); }
 };
 
@@ -80,6 +84,19 @@ Result<DigestsRequest> read_digests_request(ByteReader& in) {
 Result<HeadRecord> read_head_record(ByteReader& in) {
     WSYNC_TRY(auto bytes, in.blob(kMaxHeadBytes));
     return decode_head(bytes);
+}
+
+Result<GrantedHold> read_granted_hold(ByteReader& in) {
+    GrantedHold granted;
+    auto& hold = granted.hold;
+    WSYNC_TRY(hold.id, in.u64());
+    WSYNC_TRY(hold.number, in.u64());
+    WSYNC_TRY(hold.slab, in.u32());
+    WSYNC_TRY(hold.generation, in.u64());
+    WSYNC_TRY(hold.kind, read_hold_kind(in));
+    WSYNC_TRY(auto record, in.blob(kMaxPublicationBytes));
+    WSYNC_TRY(granted.publication, decode_publication(record));
+    return granted;
 }
 
 Result<Request> read_request(ByteReader& in, std::uint8_t type) {
@@ -109,6 +126,11 @@ Result<Request> read_request(ByteReader& in, std::uint8_t type) {
             WSYNC_TRY(request.hold, in.u64());
             return Request(request);
         }
+        case Type::claim: {
+            ClaimRequest request;
+            WSYNC_TRY(request.hold, in.u64());
+            return Request(request);
+        }
         case Type::digests: {
             WSYNC_TRY(auto request, read_digests_request(in));
             return Request(std::move(request));
@@ -127,10 +149,10 @@ Result<Request> decode_request(std::span<const std::byte> frame) {
     WSYNC_TRY(auto type, in.u8());
     if (type == static_cast<std::uint8_t>(Type::hello)) {
         Hello hello;
-        WSYNC_TRY(auto minor, in.begin_record(kKind));
+        WSYNC_TRY(hello.minor, in.begin_record(kKind));
         WSYNC_TRY(hello.process, read_process_identity(in));
         WSYNC_TRY(hello.receiver, in.text(256));
-        if (minor <= kKind.minor) WSYNC_TRY_VOID(in.finish());
+        if (hello.minor <= kKind.minor) WSYNC_TRY_VOID(in.finish());
         return Request(std::move(hello));
     }
     WSYNC_TRY(auto request, read_request(in, type));
@@ -146,6 +168,12 @@ Result<Push> decode_push(std::span<const std::byte> frame) {
         case Type::head: {
             WSYNC_TRY(auto head, read_head_record(in));
             push = std::move(head);
+            break;
+        }
+        case Type::offer: {
+            WSYNC_TRY(auto head, read_head_record(in));
+            WSYNC_TRY(auto granted, read_granted_hold(in));
+            push = Offer{std::move(head), std::move(granted)};
             break;
         }
         case Type::revoked: {
@@ -225,15 +253,7 @@ Bytes encode(const GrantedHold& granted) {
 
 Result<GrantedHold> decode_granted_hold(std::span<const std::byte> payload) {
     ByteReader in(payload, "granted hold");
-    GrantedHold granted;
-    auto& hold = granted.hold;
-    WSYNC_TRY(hold.id, in.u64());
-    WSYNC_TRY(hold.number, in.u64());
-    WSYNC_TRY(hold.slab, in.u32());
-    WSYNC_TRY(hold.generation, in.u64());
-    WSYNC_TRY(hold.kind, read_hold_kind(in));
-    WSYNC_TRY(auto record, in.blob(kMaxPublicationBytes));
-    WSYNC_TRY(granted.publication, decode_publication(record));
+    WSYNC_TRY(auto granted, read_granted_hold(in));
     WSYNC_TRY_VOID(in.finish());
     return granted;
 }

@@ -1,4 +1,4 @@
-// The frames of a link (format "WSLK" 1.0): a type byte, then its fields. See link.hpp for who says what.
+// The frames of a link (format "WSLK" 1.1): a type byte, then its fields. See link.hpp for who says what.
 //
 // Hello and welcome carry the format's version, and a newer minor may append to them. After them each side knows the
 // other's minor and speaks the lower one: nothing follows the fields of any other frame.
@@ -10,7 +10,8 @@
 
 namespace wsync::link {
 
-inline constexpr RecordKind kKind{"WSLK", 1, 0};
+inline constexpr RecordKind kKind{"WSLK", 1, 1};
+inline constexpr std::uint16_t kMinorOfOffers = 1;  // claim and offer; a receiver of an older one is sent plain heads
 inline constexpr std::size_t kMaxRequestBytes = 1 << 20;
 inline constexpr std::size_t kMaxReplyBytes = kBlobChunkBytes + 4096;
 inline constexpr std::size_t kMaxMessageBytes = 4000;  // of a refusal; a longer one is cut
@@ -22,15 +23,18 @@ enum class Type : std::uint8_t {
     check = 4,    // hold id, release -> nothing
     release = 5,  // hold id; no answer
     digests = 6,  // hold id, boxes -> digests
+    claim = 7,    // hold id that was offered; no answer
     reply = 64,   // code (0: fine, else 1 + Code and a message), payload
     head = 65,    // pushed: head record
     revoked = 66, // pushed: hold id
+    offer = 67,   // pushed: head record, and a hold on it with its publication record
 };
 
 // From the receiver.
 struct Hello {
     ProcessIdentity process;
     std::string receiver;
+    std::uint16_t minor = kKind.minor;    // that it speaks
 };
 struct BlobRequest {
     Digest digest{};
@@ -47,11 +51,14 @@ struct CheckRequest {
 struct ReleaseRequest {
     std::uint64_t hold = 0;
 };
+struct ClaimRequest {
+    std::uint64_t hold = 0;
+};
 struct DigestsRequest {
     std::uint64_t hold = 0;
     std::vector<BoxRequest> boxes;        // at most kMaxBoxesPerRequest
 };
-using Request = std::variant<Hello, BlobRequest, HoldRequest, CheckRequest, ReleaseRequest, DigestsRequest>;
+using Request = std::variant<Hello, BlobRequest, HoldRequest, CheckRequest, ReleaseRequest, DigestsRequest, ClaimRequest>;
 [[nodiscard]] Bytes encode(const Request& request);
 // Error{unsupported} names both sides where a hello has another major.
 [[nodiscard]] Result<Request> decode_request(std::span<const std::byte> frame);
@@ -60,7 +67,11 @@ using Request = std::variant<Hello, BlobRequest, HoldRequest, CheckRequest, Rele
 struct Revoked {
     std::uint64_t hold = 0;
 };
-using Push = std::variant<HeadRecord, Revoked>;
+struct Offer {
+    HeadRecord head;
+    GrantedHold granted;
+};
+using Push = std::variant<HeadRecord, Revoked, Offer>;
 [[nodiscard]] Bytes encode(const Push& push);
 [[nodiscard]] Result<Push> decode_push(std::span<const std::byte> frame);
 

@@ -31,6 +31,7 @@ struct LinkServer::Impl {
     // for it: a reply to a receiver that was stopped may take its time.
     struct Connection {
         Stream& stream;
+        bool takes_offers = false;
         std::mutex writing;
         std::mutex queueing;
         std::vector<Bytes> pushes;  // what nobody has written yet
@@ -74,13 +75,14 @@ struct LinkServer::Impl {
         auto first = stream.receive_frame(link::kMaxRequestBytes, std::chrono::seconds(5));
         if (!first) return;
         auto request = link::decode_request(*first);
-        Connection connection{stream, {}, {}, {}};
+        Connection connection{stream, false, {}, {}, {}};
         if (request && !std::holds_alternative<link::Hello>(*request)) request = Error{Code::corrupt, "a link begins with hello", {}};
         if (!request) {
             (void)send(connection, link::reply(request.error(), {}), std::chrono::seconds(1));
             return;
         }
-        const auto& [process, receiver] = std::get<link::Hello>(*request);
+        const auto& [process, receiver, minor] = std::get<link::Hello>(*request);
+        connection.takes_offers = minor >= link::kMinorOfOffers;
         UniqueFd pidfd;
         if (auto opened = open_pidfd(process)) pidfd = *std::move(opened);
 
@@ -119,6 +121,10 @@ struct LinkServer::Impl {
             service.release(released->hold);
             return true;
         }
+        if (const auto* claimed = std::get_if<link::ClaimRequest>(&*request)) {
+            service.claim(claimed->hold);
+            return true;
+        }
         auto payload = std::visit([&](const auto& asked) { return handle(asked, id, holder); }, *request);
         const Status status = payload ? Status{} : Status{payload.error()};
         const auto bytes = payload ? *std::move(payload) : Bytes{};
@@ -126,7 +132,9 @@ struct LinkServer::Impl {
     }
 
     Result<Bytes> handle(const link::Hello&, std::uint64_t, const std::string&) { return Error{Code::invalid_argument, "a link says hello once", {}}; }
-    Result<Bytes> handle(const link::ReleaseRequest&, std::uint64_t, const std::string&) { return Bytes{}; }  // has no answer; see above
+    // These have no answer; see above.
+    Result<Bytes> handle(const link::ReleaseRequest&, std::uint64_t, const std::string&) { return Bytes{}; }
+    Result<Bytes> handle(const link::ClaimRequest&, std::uint64_t, const std::string&) { return Bytes{}; }
     Result<Bytes> handle(const link::BlobRequest& request, std::uint64_t, const std::string&) {
         WSYNC_TRY(auto blob, service.blob(request.digest));
         if (request.offset > blob->size()) return Error{Code::invalid_argument, "a blob's chunk begins behind its end", {}};
@@ -195,7 +203,10 @@ std::vector<std::string> LinkServer::endpoints() const {
 void LinkServer::push_head(const HeadRecord& head) {
     const auto frame = link::encode(link::Push(head));
     std::lock_guard lock(impl_->mutex);
-    for (auto& [id, connection] : impl_->connections) impl_->push(*connection, frame);
+    for (auto& [id, connection] : impl_->connections) {
+        auto offered = connection->takes_offers ? impl_->service.offer(id, head.version.number) : std::nullopt;
+        impl_->push(*connection, offered ? link::encode(link::Push(link::Offer{head, *std::move(offered)})) : frame);
+    }
 }
 
 void LinkServer::push_revoked(std::uint64_t connection, const Hold& hold) {

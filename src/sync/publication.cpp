@@ -346,6 +346,19 @@ Result<GrantedHold> Publication::grant(std::uint64_t connection, std::uint64_t n
     return GrantedHold{hold, record};
 }
 
+std::optional<GrantedHold> Publication::offer(std::uint64_t connection, std::uint64_t number) {
+    PublicationRecord record;
+    {
+        std::lock_guard lock(mutex_);
+        const auto it = published_.find(number);
+        if (it == published_.end()) return {};
+        record = it->second;
+    }
+    auto hold = holds_->offer(number, connection);
+    if (!hold) return {};
+    return GrantedHold{*hold, std::move(record)};
+}
+
 Result<std::vector<Digest>> Publication::digests(std::uint64_t hold_id, std::span<const BoxRequest> boxes) {
     WSYNC_TRY(const Hold hold, holds_->find(hold_id));
     ByteWriter key;

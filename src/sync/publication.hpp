@@ -86,6 +86,8 @@ private:
 
     [[nodiscard]] Result<std::shared_ptr<const Bytes>> blob(const Digest& digest) override;
     [[nodiscard]] Result<GrantedHold> grant(std::uint64_t connection, std::uint64_t number, HoldKind kind, const std::string& holder) override;
+    [[nodiscard]] std::optional<GrantedHold> offer(std::uint64_t connection, std::uint64_t number) override;
+    void claim(std::uint64_t hold_id) override { holds_->claim(hold_id); }
     void release(std::uint64_t hold_id) override { holds_->release(hold_id); }
     [[nodiscard]] Status check(std::uint64_t hold_id) override { return holds_->check(hold_id); }
     [[nodiscard]] Result<std::vector<Digest>> digests(std::uint64_t hold_id, std::span<const BoxRequest> boxes) override;

@@ -161,6 +161,45 @@ TEST_P(Stops, a_holder_that_forked_and_died_holds_nothing) {
     ::kill(child, SIGKILL);
 }
 
+// The hold came with the news of the version: the switch needs nobody else. Until then a receiver that was stopped keeps back
+// what it kept back anyway.
+TEST(StopsInPlace, a_receiver_switches_to_what_it_was_offered_though_the_trainer_is_stopped) {
+    Place place;
+    Trainer trainer(place);
+    ReceiverProcess engine(place, {.use = Use::serve_in_place, .transport = "shm", .receiver = {}, .session = {}});
+    ASSERT_OK(start(trainer, {&engine}));
+    ASSERT_OK(trainer.step(2, 2));
+    ASSERT_OK(engine.sync());  // both slabs are mapped now
+    ASSERT_OK(trainer.step(3, 3));
+    EXPECT_EQ(trainer.holds(), 2u);
+    stop(trainer.process());
+    ASSERT_OK(engine.sync());
+    EXPECT_OK(engine.serves(3));
+    trainer.process().signal(SIGCONT);
+    // The claim and the release of the older version come in their order.
+    ASSERT_OK(trainer.step(4, 4));
+    EXPECT_THAT(trainer.step(5, 5, {{"deadline_ms", 50}}), HasError(Code::timed_out, "(serve hold on version 3)"));
+    ASSERT_OK(engine.sync());
+    EXPECT_OK(engine.serves(4));
+}
+
+TEST(StopsInPlace, a_receiver_that_is_stopped_loses_what_it_was_offered_with_what_it_serves) {
+    Place place;
+    Trainer trainer(place);
+    ReceiverProcess engine(place, {.use = Use::serve_in_place, .transport = "shm", .receiver = {}, .session = {}});
+    ASSERT_OK(start(trainer, {&engine}));
+    ASSERT_OK(trainer.step(2, 2));
+    EXPECT_EQ(trainer.holds(), 2u);
+    stop(engine.process());
+    EXPECT_THAT(trainer.step(3, 3, {{"deadline_ms", 50}}), HasError(Code::timed_out, "serve hold on version 1"));
+    ASSERT_OK(trainer.step(3, 3, {{"deadline_ms", 50}, {"revoke", true}}));
+    EXPECT_EQ(trainer.holds(), 0u);
+    ASSERT_OK(trainer.step(4, 4));  // nothing was offered to it since, nothing is waited for
+    engine.process().signal(SIGCONT);
+    ASSERT_OK(engine.sync());
+    EXPECT_OK(engine.serves(4));
+}
+
 INSTANTIATE_TEST_SUITE_P(Transports, Stops, ::testing::Values("shm", "tcp"), [](const auto& info) { return info.param; });
 
 }  // namespace

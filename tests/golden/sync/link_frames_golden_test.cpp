@@ -4,6 +4,7 @@
 #include "sync/link_frames.hpp"
 
 #include <numeric>
+#include <set>
 
 namespace wsync {
 namespace {
@@ -12,7 +13,12 @@ using namespace testing;
 using namespace link;
 using BytesView = std::span<const std::byte>;
 
-Bytes golden_sync(const std::string& name) { return golden_record_bytes("sync/" + name + "-1.0.bin"); }
+// The minor that wrote a frame so first.
+std::string file_of(const std::string& name) {
+    static const std::set<std::string> of_minor_1{"link-hello", "link-claim", "link-welcome", "link-welcome-without-head", "link-offer"};
+    return "sync/" + name + (of_minor_1.contains(name) ? "-1.1.bin" : "-1.0.bin");
+}
+Bytes golden_sync(const std::string& name) { return golden_record_bytes(file_of(name)); }
 
 Digest digest(std::uint8_t first) {
     Digest d;
@@ -37,12 +43,13 @@ TEST(LinkGolden, Requests) {
         {"link-hold", HoldRequest{17, HoldKind::install}},
         {"link-check", CheckRequest{5, true}},
         {"link-release", ReleaseRequest{5}},
+        {"link-claim", ClaimRequest{5}},
         {"link-digests", DigestsRequest{5, {{0, {{0, 4}, {2, 4}}}, {9, {}}, {2, {{std::uint64_t{1} << 40}, {7}}}}}},
     };
     for (const auto& [name, request] : requests) {
         SCOPED_TRACE(name);
         const auto bytes = golden_sync(name);
-        expect_golden("sync/" + name + "-1.0.bin", link::encode(request));
+        expect_golden(file_of(name), link::encode(request));
         const auto back = decode_request(bytes);
         ASSERT_OK(back);
         EXPECT_EQ(back->index(), request.index());
@@ -79,10 +86,21 @@ TEST(LinkGolden, HelloAndWelcomeCarryTheVersion) {
         refuses_another_length(payload, decode);
         follows_the_version_rule(payload, 0, decode);
     }
-    expect_golden("sync/link-welcome-1.0.bin", fine(link::encode(Welcome{head()})));
-    expect_golden("sync/link-welcome-without-head-1.0.bin", fine(link::encode(Welcome{})));
+    expect_golden(file_of("link-welcome"), fine(link::encode(Welcome{head()})));
+    expect_golden(file_of("link-welcome-without-head"), fine(link::encode(Welcome{})));
     EXPECT_EQ(decode_welcome(payload_of("link-welcome")).value().head->version, head().version);
     EXPECT_FALSE(decode_welcome(payload_of("link-welcome-without-head")).value().head);
+}
+
+// A side of 1.0 is understood, and known for what it is: it is sent no offers.
+TEST(LinkGolden, TheOlderMinorIsRead) {
+    const auto request = decode_request(golden_record_bytes("sync/link-hello-1.0.bin"));
+    ASSERT_OK(request);
+    EXPECT_EQ(std::get<Hello>(*request).receiver, "rollout-3");
+    EXPECT_EQ(std::get<Hello>(*request).minor, 0);
+    EXPECT_EQ(std::get<Hello>(decode_request(golden_sync("link-hello")).value()).minor, 1);
+    const auto frame = golden_record_bytes("sync/link-welcome-1.0.bin");
+    EXPECT_EQ(decode_welcome(decode_reply(frame).value()).value().head->version, head().version);
 }
 
 TEST(LinkGolden, Answers) {
@@ -117,10 +135,14 @@ TEST(LinkGolden, Answers) {
 TEST(LinkGolden, Pushes) {
     expect_golden("sync/link-head-1.0.bin", link::encode(Push(head())));
     expect_golden("sync/link-revoked-1.0.bin", link::encode(Push(Revoked{5})));
+    expect_golden(file_of("link-offer"), link::encode(Push(Offer{head(), granted()})));
     const auto decode = [](BytesView bytes) { return decode_push(bytes); };
+    const auto offer = std::get<Offer>(decode_push(golden_sync("link-offer")).value());
+    EXPECT_EQ(offer.head.version, head().version);
+    EXPECT_EQ(link::encode(offer.granted), link::encode(granted()));
     EXPECT_EQ(std::get<HeadRecord>(decode_push(golden_sync("link-head")).value()).version, head().version);
     EXPECT_EQ(std::get<Revoked>(decode_push(golden_sync("link-revoked")).value()).hold, 5u);
-    for (const std::string name : {"link-head", "link-revoked"}) {
+    for (const std::string name : {"link-head", "link-revoked", "link-offer"}) {
         refuses_another_length(golden_sync(name), decode);
         EXPECT_FALSE(is_reply(golden_sync(name)));
     }

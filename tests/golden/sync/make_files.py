@@ -6,8 +6,8 @@ import struct
 HERE = pathlib.Path(__file__).parent
 
 
-def record(kind: bytes, body: bytes) -> bytes:
-    return kind + struct.pack("<HH", 1, 0) + body
+def record(kind: bytes, body: bytes, minor: int = 0) -> bytes:
+    return kind + struct.pack("<HH", 1, minor) + body
 
 
 def blob(value: bytes) -> bytes:
@@ -40,6 +40,8 @@ publication = record(
     b"WSPB",
     struct.pack("<QQIQ", 17, 170, 1, 34) + digest(0x20) + struct.pack("<ddd", 0.25, 1.5, 2.0) + blob(b"/models/policy/v3.17"),
 )
+
+granted = struct.pack("<QQIQB", 5, 17, 1, 34, 1) + blob(publication)
 
 FILES = {
     "epoch": record(b"WSEP", struct.pack("<Q", 3) + blob(b"run-7") + struct.pack("<I", 2) + digest(0x30) + bytes(range(32))),
@@ -77,11 +79,21 @@ FILES = {
     "link-welcome": frame(64, b"\x00" + record(b"WSLK", b"\x01" + blob(head))),
     "link-welcome-without-head": frame(64, b"\x00" + record(b"WSLK", b"\x00")),
     "link-chunk": frame(64, b"\x00" + struct.pack("<Q", (1 << 20) + 3) + b"\x07\x08\x09"),
-    "link-granted": frame(64, b"\x00" + struct.pack("<QQIQB", 5, 17, 1, 34, 1) + blob(publication)),
+    "link-granted": frame(64, b"\x00" + granted),
     "link-answers": frame(64, b"\x00" + digest(0x70) + digest(0x80)),
     "link-head": frame(65, blob(head)),
     "link-revoked": frame(66, struct.pack("<Q", 5)),
 }
 
-for name, content in FILES.items():
-    (HERE / f"{name}-1.0.bin").write_bytes(content)
+# What a later minor writes otherwise, or anew.
+FILES_1_1 = {
+    "link-hello": frame(1, record(b"WSLK", process() + blob(b"rollout-3"), 1)),
+    "link-claim": frame(7, struct.pack("<Q", 5)),
+    "link-welcome": frame(64, b"\x00" + record(b"WSLK", b"\x01" + blob(head), 1)),
+    "link-welcome-without-head": frame(64, b"\x00" + record(b"WSLK", b"\x00", 1)),
+    "link-offer": frame(67, blob(head) + granted),
+}
+
+for minor, files in (("1.0", FILES), ("1.1", FILES_1_1)):
+    for name, content in files.items():
+        (HERE / f"{name}-{minor}.bin").write_bytes(content)

@@ -143,6 +143,66 @@ TEST(Holds, ARevocationTakesTheHoldsOfOneSlabAlone) {
     EXPECT_NE(table.generations[oldest.slab], oldest.generation);
 }
 
+// Who serves from every other slab is offered the newest version: nothing is kept back that was not kept back already.
+TEST(Holds, TheNewestIsOfferedToWhoHoldsTheRest) {
+    Table table(2);
+    table.publish(1);
+    EXPECT_FALSE(table.holds->offer(1, 7)) << "it holds nothing";
+    const auto serving = table.holds->grant(1, HoldKind::serve, 7, "engine").value();
+    (void)table.holds->grant(1, HoldKind::install, 8, "installer").value();
+    table.publish(2);
+    EXPECT_FALSE(table.holds->offer(2, 8)) << "it does not serve";
+    EXPECT_FALSE(table.holds->offer(3, 7)) << "there is no such version";
+    const auto offered = table.holds->offer(2, 7);
+    ASSERT_TRUE(offered);
+    EXPECT_EQ(offered->number, 2u);
+    EXPECT_EQ(offered->kind, HoldKind::serve);
+    EXPECT_FALSE(table.holds->offer(2, 7)) << "it has that already";
+    EXPECT_OK(table.holds->check(offered->id));
+    table.holds->claim(offered->id);
+    table.holds->release(serving.id);
+    table.holds->release_connection(8);
+    EXPECT_EQ(table.publish(3), serving.slab);
+    EXPECT_TRUE(table.holds->offer(3, 7));
+}
+
+TEST(Holds, NothingIsOfferedOverAnUnclaimedOffer) {
+    Table table(2);
+    table.publish(1);
+    const auto serving = table.holds->grant(1, HoldKind::serve, 7, "engine").value();
+    table.publish(2);
+    ASSERT_TRUE(table.holds->offer(2, 7));
+    table.holds->release(serving.id);  // it gave up serving without a word on the offer
+    table.publish(3);
+    EXPECT_FALSE(table.holds->offer(3, 7));
+    EXPECT_THAT(table.holds->begin_write(Deadline::now()), HasError(Code::timed_out, "engine (serve hold on version 2, offered)"));
+}
+
+TEST(Holds, WithSpareSlabsNothingIsOffered) {
+    Table table(3);
+    table.publish(1);
+    (void)table.holds->grant(1, HoldKind::serve, 7, "engine").value();
+    table.publish(2);
+    EXPECT_FALSE(table.holds->offer(2, 7)) << "the trainer may run ahead into the third slab";
+    (void)table.holds->grant(2, HoldKind::serve, 7, "engine").value();  // rollback keeps both
+    table.publish(3);
+    EXPECT_TRUE(table.holds->offer(3, 7));
+}
+
+TEST(Holds, ARevocationTakesWhatItsHolderWasOffered) {
+    std::vector<std::uint64_t> revoked;
+    Table table(2, [&](std::uint64_t, const Hold& hold) { revoked.push_back(hold.number); });
+    table.publish(1);
+    (void)table.holds->grant(1, HoldKind::serve, 7, "stopped").value();
+    table.publish(2);
+    const auto offered = table.holds->offer(2, 7);
+    ASSERT_TRUE(offered);
+    ASSERT_OK(table.holds->begin_write(Deadline::now(), true));
+    EXPECT_EQ(revoked, (std::vector<std::uint64_t>{1, 2}));
+    EXPECT_THAT(table.holds->check(offered->id), HasCode(Code::corrupt));
+    EXPECT_EQ(table.holds->holds(), 0u);
+}
+
 // A hold that was released late, or twice, or never granted: nobody else's goes.
 TEST(Holds, ReleasingWhatIsNotHeldChangesNothing) {
     Table table(2);

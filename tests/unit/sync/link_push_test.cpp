@@ -19,6 +19,8 @@ public:
         return std::make_shared<const Bytes>(16 << 20);
     }
     Result<GrantedHold> grant(std::uint64_t, std::uint64_t, HoldKind, const std::string&) override { return Error{Code::unavailable, "none", {}}; }
+    std::optional<GrantedHold> offer(std::uint64_t, std::uint64_t) override { return {}; }
+    void claim(std::uint64_t) override {}
     void release(std::uint64_t) override {}
     Status check(std::uint64_t) override { return {}; }
     Result<std::vector<Digest>> digests(std::uint64_t, std::span<const BoxRequest>) override { return std::vector<Digest>{}; }

@@ -43,6 +43,20 @@ public:
         record.directory = "/models/policy/v1.2";
         return GrantedHold{hold, record};
     }
+    std::optional<GrantedHold> offer(std::uint64_t connection, std::uint64_t number) override {
+        if (!offers) return {};
+        std::lock_guard lock(mutex_);
+        const Hold hold{next_++, number, 0, 8, HoldKind::serve};
+        standing_[hold.id] = connection;
+        PublicationRecord record;
+        record.number = number;
+        return GrantedHold{hold, record};
+    }
+    void claim(std::uint64_t hold_id) override {
+        std::lock_guard lock(mutex_);
+        claimed_.insert(hold_id);
+        changed_.notify_all();
+    }
     void release(std::uint64_t hold_id) override {
         std::lock_guard lock(mutex_);
         standing_.erase(hold_id);
@@ -70,6 +84,14 @@ public:
         std::unique_lock lock(mutex_);
         return changed_.wait_for(lock, 10s, [&] { return standing_.empty(); });
     }
+    bool wait_until_claimed(std::uint64_t hold_id) {
+        std::unique_lock lock(mutex_);
+        return changed_.wait_for(lock, 10s, [&] { return claimed_.contains(hold_id); });
+    }
+    bool wait_until_released(std::uint64_t hold_id) {
+        std::unique_lock lock(mutex_);
+        return changed_.wait_for(lock, 10s, [&] { return !standing_.contains(hold_id); });
+    }
     bool wait_until_ended() {
         std::unique_lock lock(mutex_);
         return changed_.wait_for(lock, 10s, [&] { return ended_; });
@@ -89,6 +111,7 @@ public:
     }
     std::optional<HeadRecord> newest = wsync::head(2);
     std::atomic<int> digest_requests{0};
+    std::atomic<bool> offers{false};
 
 private:
     std::shared_ptr<const Bytes> blob_;
@@ -96,6 +119,7 @@ private:
     std::mutex mutex_;
     std::condition_variable changed_;
     std::map<std::uint64_t, std::uint64_t> standing_;
+    std::set<std::uint64_t> claimed_;
     std::uint64_t next_ = 1, connection_ = 0;
     std::string holder_;
     bool ended_ = false;
@@ -174,6 +198,70 @@ TEST(Link, HoldsAreGrantedCheckedAndReleased) {
     EXPECT_OK(link->check(second.hold.id, true, 5s));
     EXPECT_EQ(served.service.standing(), 0u);
     EXPECT_THAT(link->hold(1, HoldKind::copy, 5s), HasError(Code::unavailable, "version 2 is all"));
+}
+
+TEST(Link, AnOfferNeedsNoAnswer) {
+    Served served;
+    auto link = served.greet().value();
+    served.service.offers = true;
+    served.server->push_head(head(3));
+    ASSERT_OK(link->poll());
+    ASSERT_EQ(link->head()->version, head(3).version);
+    // The service grants nothing but version 2: this one came with the head.
+    EXPECT_THAT(link->hold(3, HoldKind::install, 5s), HasCode(Code::unavailable));
+    const auto granted = link->hold(3, HoldKind::serve, 5s);
+    ASSERT_OK(granted);
+    EXPECT_EQ(granted->hold.generation, 8u);
+    EXPECT_EQ(granted->publication.number, 3u);
+    EXPECT_OK(link->check(granted->hold.id, false, 5s));
+    link->release(99);  // the one that it replaces
+    EXPECT_TRUE(served.service.wait_until_claimed(granted->hold.id));
+    EXPECT_THAT(link->hold(3, HoldKind::serve, 5s), HasCode(Code::unavailable)) << "an offer is taken once";
+}
+
+TEST(Link, AnOfferThatIsPassedOverIsGivenBack) {
+    Served served;
+    auto link = served.greet().value();
+    served.service.offers = true;
+    served.server->push_head(head(3));  // hold 1
+    served.server->push_head(head(5));  // hold 2
+    served.server->push_head(head(4));  // hold 3, late
+    ASSERT_OK(link->poll());
+    EXPECT_TRUE(served.service.wait_until_released(1));
+    EXPECT_TRUE(served.service.wait_until_released(3));
+    EXPECT_EQ(link->hold(5, HoldKind::serve, 5s).value().hold.id, 2u);
+    // A plain head as well.
+    served.server->push_head(head(6));
+    served.service.offers = false;
+    served.server->push_head(head(7));
+    ASSERT_OK(link->poll());
+    EXPECT_TRUE(served.service.wait_until_released(4));
+    EXPECT_EQ(served.service.standing(), 1u);
+}
+
+TEST(Link, AnOfferThatWasTakenAwayIsNotUsed) {
+    Served served;
+    auto link = served.greet().value();
+    (void)link->hold(2, HoldKind::serve, 5s).value();
+    served.service.offers = true;
+    served.server->push_head(head(3));
+    ASSERT_OK(link->poll());
+    served.server->push_revoked(served.service.connection(), Hold{2, 3, 0, 8, HoldKind::serve});
+    EXPECT_THAT(link->hold(3, HoldKind::serve, 5s), HasCode(Code::unavailable));
+}
+
+TEST(Link, AReceiverOfAnOlderMinorIsSentPlainHeads) {
+    Served served;
+    served.service.offers = true;
+    auto stream = std::move(served.streams.second);
+    auto hello = link::encode(link::Hello{current_process().value(), "rollout-3"});
+    hello[7] = std::byte{0};  // the record's minor: type, kind, major before it
+    ASSERT_OK(stream.send_frame(hello, 5s));
+    ASSERT_OK(stream.receive_frame(link::kMaxReplyBytes, 5s));
+    served.server->push_head(head(3));
+    const auto push = stream.receive_frame(link::kMaxReplyBytes, 5s);
+    ASSERT_OK(push);
+    EXPECT_TRUE(std::holds_alternative<HeadRecord>(link::decode_push(*push).value()));
 }
 
 TEST(Link, ManyBoxesTakeSeveralRequests) {
@@ -273,7 +361,7 @@ TEST(Link, BeginsWithHelloAndOfAVersionThatIsKnown) {
     hello[5] = std::byte{2};
     ASSERT_OK(newer.streams.second.send_frame(hello, 5s));
     const auto refusal = newer.streams.second.receive_frame(1 << 21, 5s).value();
-    EXPECT_THAT(link::decode_reply(refusal), HasError(Code::unsupported, "format 2.0, this wsync reads 1.x"));
+    EXPECT_THAT(link::decode_reply(refusal), HasError(Code::unsupported, "format 2.1, this wsync reads 1.x"));
 }
 
 TEST(Link, HelloIsSaidOnce) {
