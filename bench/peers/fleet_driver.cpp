@@ -39,7 +39,7 @@ Json to_json(const Synced& synced) {
     return Json{{"version", synced.version},          {"transport", synced.transport},
                 {"verified", synced.verification},    {"bytes_moved", synced.bytes_moved},
                 {"stages", stages},                   {"seconds", synced.stages.total()},
-                {"hand_over_seconds", synced.hand_over_seconds()}};
+                {"hand_over_seconds", synced.stages.hand_over()}};
 }
 
 // The fleet and the machine's limits, which share nothing but the round that they are measured in.

@@ -203,7 +203,7 @@ private:
         double written = 0, read = 0;
         for (const auto& one : warm) {
             written = one.stages[Stage::expose];
-            read = std::max(read, one.hand_over_seconds());
+            read = std::max(read, one.stages.hand_over());
         }
         if (round == 0) return {};
         part("disk", "write_recycled", "W2").seconds.push_back(disk.back()[Stage::expose]);
@@ -238,7 +238,7 @@ private:
         WSYNC_TRY_VOID(check(synced, published, method.id));
         const Synced* slowest = nullptr;
         for (std::size_t i = 0; i < synced.size(); ++i) {
-            if (slowest == nullptr || synced[i].hand_over_seconds() > slowest->hand_over_seconds()) slowest = &synced[i];
+            if (slowest == nullptr || synced[i].stages.hand_over() > slowest->stages.hand_over()) slowest = &synced[i];
             method.receiver_extra = std::max(method.receiver_extra, synced[i].peak_extra_bytes);
             if (round > 0) method.receiver_rss_growth = std::max(method.receiver_rss_growth, synced[i].rss_growth_bytes);
         }
@@ -252,7 +252,7 @@ private:
         method.verified = slowest->verification;
         if (method.id != "shm_map") method.bytes_moved = slowest->bytes_moved * (method.id == "disk" ? 2 : 1);
         method.steady_total.push_back(slowest->stages.total());
-        method.steady_hand_over.push_back(slowest->hand_over_seconds());
+        method.steady_hand_over.push_back(slowest->stages.hand_over());
         stages_[method.id].push_back(slowest->stages);
         return {};
     }

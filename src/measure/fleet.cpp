@@ -56,8 +56,6 @@ bool copies(const std::string& method) { return method != "shm_map"; }
 
 }  // namespace
 
-double Synced::hand_over_seconds() const { return stages.total() - stages[Stage::prepare] - stages[Stage::expose] - stages[Stage::release]; }
-
 std::uint64_t memory_need(const FleetOptions& options) {
     const auto bytes = options.source.manifest().bytes();
     const bool copying = std::any_of(options.methods.begin(), options.methods.end(), copies);

@@ -49,9 +49,6 @@ struct Synced {
     std::uint64_t bytes_needed = 0, bytes_moved = 0;
     std::uint64_t peak_extra_bytes = 0;     // beside slabs: ledger
     std::uint64_t rss_growth_bytes = 0;     // the kernel's RssAnon over the same sync
-    // From the record seen to the version active: all stages but the trainer's own, and but letting go of the version before, which
-    // comes after.
-    [[nodiscard]] double hand_over_seconds() const;
 };
 
 // A receiver that comes new, by a method that maps.

@@ -110,7 +110,7 @@ private:
         (void)watch.lap();
         WSYNC_TRY_VOID(populate_read(mapped, 1));
         const auto populate = watch.lap();
-        return Json{{"whole", whole}, {"hand_over", report.stages.total() - report.stages[Stage::prepare]}, {"populate", populate}, {"bytes", mapped.size()}};
+        return Json{{"whole", whole}, {"hand_over", report.stages.hand_over()}, {"populate", populate}, {"bytes", mapped.size()}};
     }
 
     Result<Json> sync(Method& method, const Json& message) {

@@ -44,6 +44,8 @@ std::string_view name_of(Use use) noexcept {
 
 double StageSeconds::total() const noexcept { return std::accumulate(seconds_.begin(), seconds_.end(), 0.0); }
 
+double StageSeconds::hand_over() const noexcept { return total() - (*this)[Stage::prepare] - (*this)[Stage::expose] - (*this)[Stage::release]; }
+
 std::map<std::string, double> SyncReport::metrics() const {
     std::map<std::string, double> metrics{{"wsync/seconds", seconds()},
                                           {"wsync/step", static_cast<double>(step)},

@@ -34,6 +34,9 @@ public:
     double& operator[](Stage stage) noexcept { return seconds_[static_cast<std::size_t>(stage)]; }
     double operator[](Stage stage) const noexcept { return seconds_[static_cast<std::size_t>(stage)]; }
     [[nodiscard]] double total() const noexcept;
+    // From the record seen to the version active: all but the trainer's own stages, and but letting go of the version before,
+    // which comes after.
+    [[nodiscard]] double hand_over() const noexcept;
 
 private:
     std::array<double, kStageCount> seconds_{};

@@ -16,6 +16,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
+// The trainer's own stages come before the record is seen, letting go of the old version after the new one is active.
+TEST(Stages, TheHandOverIsWhatLiesBetweenRecordAndActive) {
+    StageSeconds stages;
+    for (int i = 0; i < kStageCount; ++i) stages[static_cast<Stage>(i)] = 1 << i;
+    EXPECT_EQ(stages.hand_over(), (1 << 12) - 1 - 1 - 2);
+}
+
 TEST(Units, bytes_have_three_digits_and_the_unit_that_fits) {
     EXPECT_EQ(show_bytes(0), "0 B");
     EXPECT_EQ(show_bytes(72), "72 B");
