@@ -30,11 +30,21 @@ bool has_avx512_fp16() {
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & (1U << 23)) != 0;
 }
 
-unsigned processor_family() {
+struct Processor {
+    unsigned family = 0, model = 0;
+};
+Processor processor() {
     unsigned a = 0, b = 0, c = 0, d = 0;
-    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return 0;
-    auto family = (a >> 8) & 15U;
-    return family == 15 ? family + ((a >> 20) & 255U) : family;
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return {};
+    const auto family = (a >> 8) & 15U, model = (a >> 4) & 15U;
+    return family == 15 ? Processor{family + ((a >> 20) & 255U), model + ((a >> 16) & 15U) * 16} : Processor{family, model};
+}
+
+// Its kernel copies as fast into memory as into a cache: the copy on from a window only costs (docs/memory.md).
+bool is_zen4() {
+    if (!__builtin_cpu_is("amd")) return false;
+    const auto [family, model] = processor();
+    return family == 25 && ((model >= 0x10 && model < 0x20) || (model >= 0x60 && model < 0x80) || (model >= 0xa0 && model < 0xb0));
 }
 
 // The processors whose best set has been measured; docs/memory.md has the figures. Everything else gets memcpy (with a
@@ -44,7 +54,7 @@ unsigned processor_family() {
 //   AMD family 25, AVX2 (Zen 3): plain copies are alike; non-temporal with digest 1.6x of memcpy.
 //   Intel with AVX512-FP16 (Sapphire Rapids and later): AVX-512 non-temporal copies are the fastest, with digest and without.
 std::string_view best_name(bool avx512) {
-    if (__builtin_cpu_is("amd") && processor_family() == 25) return "avx2_nt";
+    if (__builtin_cpu_is("amd") && processor().family == 25) return "avx2_nt";
     if (avx512 && __builtin_cpu_is("intel") && has_avx512_fp16()) return "avx512_nt";
     return "memcpy_avx2";
 }
@@ -62,6 +72,7 @@ Available detect() {
     auto best = best_name(avx512);
     for (std::size_t i = 0; i < found.count; ++i) {
         if (found.sets[i].name == best) found.best = i;
+        if (is_zen4()) found.sets[i].window_pays = false;
     }
     return found;
 }

@@ -34,7 +34,9 @@ struct KernelSet {
     // Rounds `values` F32 to BF16, to the nearest, ties to even, as torch does on a processor (a NaN becomes 0xffff), and
     // digests what it wrote. Any alignment.
     Digest (*bf16_digest)(std::byte* to, const std::byte* from, std::size_t values) noexcept = nullptr;
-    bool streams = false;  // its copies store past the caches: the target is neither read first nor cached after
+    // A cached file is read faster through a small buffer that stays in cache, and by this set's copy on past the caches, than right
+    // into place: never with copies that store into the caches.
+    bool window_pays = false;
 };
 
 // Every set that this processor can run, the portable one ("memcpy") first.

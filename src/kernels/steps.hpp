@@ -137,8 +137,8 @@ inline Digest bf16_digest(std::byte* to, const std::byte* from, std::size_t valu
 }
 
 template <CopyStep kCopy, CopyEnd kEnd, std::size_t kStep = kStepBytes>
-constexpr KernelSet kernel_set(std::string_view name, bool streams = false) noexcept {
-    return {name, copy_flat<kCopy, kEnd>, copy_digest_flat<kCopy, kEnd, kStep>, digest_flat, rows_digest<kCopy, kEnd, kStep>, bf16_digest, streams};
+constexpr KernelSet kernel_set(std::string_view name, bool window_pays = false) noexcept {
+    return {name, copy_flat<kCopy, kEnd>, copy_digest_flat<kCopy, kEnd, kStep>, digest_flat, rows_digest<kCopy, kEnd, kStep>, bf16_digest, window_pays};
 }
 
 inline void end_nothing() noexcept {}

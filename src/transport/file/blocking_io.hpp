@@ -34,8 +34,7 @@ enum class Outcome : std::uint8_t {
 // A small buffer that stays in a processor's cache, kWindowBytes long.
 constexpr std::uint64_t kWindowBytes = 1 << 20;
 // Moves the chunk through the page cache and settles or fails its pieces as it goes. Reads go through `window` where it is
-// not null: the kernel's copy stays in cache, and the one into place stores past it and digests on the way. Two threads
-// reach 0.93 of a plain pread so, and 0.77 with the digest taken from where pread put the bytes.
+// not null: the kernel's copy stays in cache, and the one into place stores past it and digests on the way.
 void run_buffered(const Chunk& chunk, const OpenFile& file, const KernelSet& kernels, JobTable& jobs, std::byte* window);
 // From the slot, or from where the kernel put it, into the pieces' memory; digests on the way; settles them.
 void deliver(const Chunk& chunk, const KernelSet& kernels, JobTable& jobs);

@@ -237,9 +237,9 @@ void FileChannel::start_in_worker(Chunk chunk) {
     }
     const bool cached_read = chunk.route == Route::buffered && chunk.op == Op::read;
     if (cached_read && windows_.empty()) {
-        // Copies that don't store past the caches gain nothing from a window. Without memory for one it goes without.
+        // Without memory for a window it goes without.
         windows_.resize(worker_threads_, nullptr);
-        if (kernels_.streams)
+        if (kernels_.window_pays)
             for (std::byte*& window : windows_) window = window_pool_.take().value_or(nullptr);
     }
     ++worker_chunks_;
