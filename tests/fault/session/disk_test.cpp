@@ -26,12 +26,31 @@ void in_a_world(const std::function<std::string()>& body) {
     EXPECT_EQ(answer->value("wrong", "no answer"), "");
 }
 
-// A disk of a few megabytes at `path`; false where this system lets us have none.
-bool mount_small(const std::string& path, const std::string& size) {
-    std::filesystem::create_directories(path);
-    return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-           ::mount("small", path.c_str(), "tmpfs", 0, ("mode=0700,size=" + size).c_str()) == 0;
-}
+// A disk of a few megabytes at `path`, for as long as this lives; not there where this system lets us have none.
+class SmallDisk {
+public:
+    SmallDisk(std::string path, const std::string& size) : path_(std::move(path)) {
+        std::filesystem::create_directories(path_);
+        mounted_ = ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                   ::mount("small", path_.c_str(), "tmpfs", 0, options(size).c_str()) == 0;
+    }
+    ~SmallDisk() {
+        if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
+    }
+    SmallDisk(const SmallDisk&) = delete;
+    SmallDisk& operator=(const SmallDisk&) = delete;
+
+    explicit operator bool() const { return mounted_; }
+    [[nodiscard]] Status grow(const std::string& size) const {
+        if (::mount("small", path_.c_str(), "tmpfs", MS_REMOUNT, options(size).c_str()) == 0) return {};
+        return errno_error(errno, "growing the disk");
+    }
+
+private:
+    static std::string options(const std::string& size) { return "mode=0700,size=" + size; }
+    std::string path_;
+    bool mounted_ = false;
+};
 
 std::string words_of(const Error& error) { return error.to_string(); }
 template <class T>
@@ -87,13 +106,11 @@ std::string no_room_for_a_version(const Place& place, const std::function<Status
 TEST(Disk, has_no_room_for_a_version) {
     in_a_world([] {
         const Place place;
-        if (!mount_small(place.versions, "4m")) return std::string();  // the limit below says the same to the writer
+        const SmallDisk disk(place.versions, "4m");
+        if (!disk) return std::string();  // the limit below says the same to the writer
         return no_room_for_a_version(
             place, [](Trainer&) -> Status { return {}; },  // a second version does not fit
-            [&](Trainer&) -> Status {
-                if (::mount("small", place.versions.c_str(), "tmpfs", MS_REMOUNT, "size=20m") == 0) return {};
-                return errno_error(errno, "growing the disk");
-            });
+            [&](Trainer&) { return disk.grow("20m"); });
     });
 }
 
@@ -137,7 +154,8 @@ TEST(Disk, has_no_room_for_a_record) {
     in_a_world([] {
         const Place place;
         const auto folder = place.control.substr(4);
-        if (!mount_small(folder, "1m")) return std::string();
+        const SmallDisk disk(folder, "1m");
+        if (!disk) return std::string();
         const auto filler = folder + "/filler";
         return no_room_for_a_record(
             place,
