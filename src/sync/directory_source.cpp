@@ -37,6 +37,7 @@ public:
         return digests;
     }
     Status confirm(Deadline) override { return {}; }  // the pin kept it as it was
+    void activated() override {}
     bool revoked() override { return false; }
 
 private:

@@ -81,6 +81,8 @@ public:
     [[nodiscard]] Result<GrantedHold> hold(std::uint64_t number, HoldKind kind, Deadline deadline);
     // Whether the hold still stands; with `release` it ends with the answer.
     [[nodiscard]] Status check(std::uint64_t hold_id, bool release, Deadline deadline);
+    // The hold that an offer brought, if that was `hold_id`, is in use from now on. Does not wait for an answer.
+    void claim(std::uint64_t hold_id);
     // Does not wait for an answer.
     void release(std::uint64_t hold_id);
     [[nodiscard]] Result<std::vector<Digest>> digests(std::uint64_t hold_id, std::span<const BoxRequest> boxes, Deadline deadline);
@@ -110,7 +112,7 @@ private:
     std::string endpoint_;
     std::optional<HeadRecord> head_;
     std::optional<GrantedHold> offered_;  // on head_, not taken
-    std::atomic<std::uint64_t> claimed_{0};  // an offer that was taken; said with the next release, which is when it matters
+    std::uint64_t taken_ = 0;             // an offer's hold that the publisher still takes for unclaimed
     std::set<std::uint64_t> revoked_;
 };
 

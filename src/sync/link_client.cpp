@@ -124,7 +124,7 @@ Result<GrantedHold> Link::hold(std::uint64_t number, HoldKind kind, Deadline dea
     if (offered_ && kind == HoldKind::serve) {
         WSYNC_TRY_VOID(poll());  // it may have been taken away
         if (offered_ && offered_->hold.number == number && offered_->hold.kind == kind) {
-            claimed_ = offered_->hold.id;
+            taken_ = offered_->hold.id;
             return *std::exchange(offered_, std::nullopt);
         }
     }
@@ -140,9 +140,14 @@ Status Link::check(std::uint64_t hold_id, bool release, Deadline deadline) {
     return {};
 }
 
+void Link::claim(std::uint64_t hold_id) {
+    if (taken_ != hold_id) return;
+    taken_ = 0;
+    (void)send(link::encode(link::ClaimRequest{hold_id}), std::chrono::seconds(1));
+}
+
 void Link::release(std::uint64_t hold_id) {
     // A failure means that the link is broken, and a broken link has released its holds.
-    if (const auto claimed = claimed_.exchange(0); claimed != 0) (void)send(link::encode(link::ClaimRequest{claimed}), std::chrono::seconds(1));
     (void)send(link::encode(link::ReleaseRequest{hold_id}), std::chrono::seconds(1));
 }
 

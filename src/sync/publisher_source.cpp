@@ -76,6 +76,10 @@ public:
         return {};
     }
 
+    void activated() override {
+        for (auto& part : parts_) part.link->claim(part.granted.hold.id);
+    }
+
     bool revoked() override {
         bool taken = false;
         for (auto& part : parts_) {

@@ -353,6 +353,7 @@ Result<SyncReport> ReceiverCore::activate(std::shared_ptr<ServedVersion> staged)
         active_number_ = staged->version.number;
     }
     staged->report.stages[Stage::activate] = watch.lap();
+    if (staged->hold) staged->hold->activated();  // before the old one goes, and though a pin may keep that
     if (old && old != staged && (options_.use == Use::copy || options_.rollback)) previous_ = std::move(old);
     old.reset();
     staged->report.stages[Stage::release] = watch.lap();

@@ -27,6 +27,8 @@ public:
     [[nodiscard]] virtual Result<std::vector<Digest>> expected(const Binding& binding, Deadline deadline) = 0;
     // After the last byte: Error{corrupt} when the source was written under the hold.
     [[nodiscard]] virtual Status confirm(Deadline deadline) = 0;
+    // What was read under it is active: the hold is no mere offer any more.
+    virtual void activated() = 0;
     // Whether the hold was taken away while it was being served from (in-place receivers ask; no waiting).
     [[nodiscard]] virtual bool revoked() = 0;
 };

@@ -214,7 +214,7 @@ TEST(Link, AnOfferNeedsNoAnswer) {
     EXPECT_EQ(granted->hold.generation, 8u);
     EXPECT_EQ(granted->publication.number, 3u);
     EXPECT_OK(link->check(granted->hold.id, false, 5s));
-    link->release(99);  // the one that it replaces
+    link->claim(granted->hold.id);
     EXPECT_TRUE(served.service.wait_until_claimed(granted->hold.id));
     EXPECT_THAT(link->hold(3, HoldKind::serve, 5s), HasCode(Code::unavailable)) << "an offer is taken once";
 }
