@@ -336,6 +336,23 @@ TEST_F(SessionTest, RevokedInPlaceReceiversArePoisoned) {
     EXPECT_OK(receiver.health());
 }
 
+// What a pin keeps may be taken away; what is active is claimed by then, and no offer that goes with it.
+TEST_F(SessionTest, RevokingAPinnedVersionLeavesTheActiveOne) {
+    auto session = open();
+    auto publisher = session.publisher(publisher_options(2)).value();
+    auto receiver = session.receiver(receiver_options(Use::serve_in_place)).value();
+    ASSERT_OK(publish_version(publisher, layout_, 1, 1));
+    ASSERT_OK(receiver.sync({.deadline = 5s}));
+    const auto pin = receiver.pin();
+    ASSERT_OK(publish_version(publisher, layout_, 2, 2));
+    ASSERT_OK(receiver.sync({.deadline = 5s}));
+    // Time for the claim, which nobody waits for.
+    ASSERT_OK(publisher.begin_write({.deadline = 500ms, .revoke = true}));
+    EXPECT_EQ(publisher.holds(), 1u);
+    EXPECT_OK(receiver.health());
+    EXPECT_TRUE(holds_version(receiver.pin().tensors(), model_, 2, tensors_));
+}
+
 TEST_F(SessionTest, MemoryOfTheEngineIsUsed) {
     auto session = open();
     auto publisher = session.publisher(publisher_options()).value();
